@@ -1,0 +1,70 @@
+"""SmolVLM and Idefics3 in the worker: tiles as they were sent, with or without mask, as the encoder wants them.
+
+The sent tensors say what to do, not the switch: a request that was prepared with a recipe on is served
+rightly after it was switched off.
+"""
+
+from typing import Any
+
+import torch
+
+from vlmprof.patching import PatchedCall
+
+UINT8_PIXELS = "pixel_values_uint8"
+_SCALE = 127.5
+
+
+def with_keywords(call: PatchedCall, model: Any, **mm_kwargs: Any) -> Any:
+    """For a method that takes the encoder's inputs as keywords."""
+    return call.original(model, **_completed(model, mm_kwargs))
+
+
+def with_mapping(call: PatchedCall, model: Any, mm_kwargs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    """For a method that takes the encoder's inputs as one mapping."""
+    return call.original(model, _completed(model, mm_kwargs), *args, **kwargs)
+
+
+def _completed(model: Any, mm_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs as the engine knows them: uint8 tiles normalized, an absent mask stood for by an all-true one."""
+    completed = dict(mm_kwargs)
+    tiles = completed.pop(UINT8_PIXELS, None)
+    if tiles is not None:
+        dtype = model.model.vision_model.embeddings.patch_embedding.weight.dtype
+        completed["pixel_values"] = normalized(tiles, dtype)
+    pixels = completed.get("pixel_values")
+    if pixels is not None and "pixel_attention_mask" not in completed:
+        n_tiles, _, height, width = pixels.shape
+        # One byte seen n * height * width times: nothing is made, moved or read.
+        whole = torch.ones((), dtype=torch.bool, device=pixels.device)
+        completed["pixel_attention_mask"] = whole.expand(n_tiles, height, width)
+    return completed
+
+
+def normalized(tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """uint8 tiles as the processor would have normalized them: in float32, then rounded once to the dtype.
+
+    The divisor is a tensor because CUDA multiplies by the reciprocal of a plain number, which rounds otherwise.
+    """
+    scale = torch.tensor(_SCALE, device=tiles.device)
+    if not tiles.is_cpu:
+        return tiles.to(torch.float32).sub_(scale).div_(scale).to(dtype)
+    # Tile by tile, the float32 copy stays in the processor's cache.
+    pixels = torch.empty(tiles.shape, dtype=dtype)
+    for index, tile in enumerate(tiles):
+        pixels[index] = tile.to(torch.float32).sub_(scale).div_(scale)
+    return pixels
+
+
+def dense_features(
+    call: PatchedCall,
+    model: Any,
+    pixel_values: torch.Tensor,
+    pixel_attention_mask: torch.Tensor,
+    **kwargs: Any,
+) -> Any:
+    """Encode tiles whose mask is the all-true one without looking for padding: there is none."""
+    position_ids = kwargs.get("position_ids")
+    if any(pixel_attention_mask.stride()) or position_ids is not None:
+        return call.original(model, pixel_values, pixel_attention_mask, **kwargs)
+    dtype = model.vision_model.embeddings.patch_embedding.weight.dtype
+    return model.vision_model(pixel_values=pixel_values.to(dtype), patch_attention_mask=None)

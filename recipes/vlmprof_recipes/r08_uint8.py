@@ -1,0 +1,33 @@
+"""Recipe 8: pixels travel as uint8 and are normalized where the model runs."""
+
+from vlmprof.patching import Family, Need, Recipe, Standing
+from vlmprof_recipes.diagnosis import Removes, removing
+from vlmprof_recipes.idefics3_patches import CACHE_KEYS, FIELDS, INPUTS, PREPROCESS, TRANSFORMERS, VLLM
+
+recipe = Recipe(
+    number=8,
+    slug="uint8",
+    title="uint8 pixels",
+    paper="Move uint8 pixels; convert and normalize them on the device.",
+    here="Tiles cross both process boundaries at 1 byte a value where bfloat16 has 2; the worker normalizes in "
+    "float32 and rounds once, as the processor would have.",
+    standing={
+        Family.IDEFICS3: Standing(
+            Need.NEEDED, "Idefics3ForConditionalGeneration: supports_mm_device_do_normalize is False"
+        ),
+        Family.INTERNVL_CHAT: Standing(
+            Need.NEEDED, "the processor sends float; extract_feature expects it; no patch here yet"
+        ),
+        Family.INTERNVL_HF: Standing(Need.NEEDED, "as InternVLChat; no patch here yet"),
+        Family.QWEN3_VL: Standing(Need.UPSTREAM, "FusedMMInputNorm, on by default"),
+    },
+    diagnose=removing(
+        Removes("TorchvisionBackend.rescale_and_normalize"),
+        Removes("InputProcessingContext._postprocess_output.<locals>._postprocess_one"),
+    ),
+    processes=("api_server", "worker"),
+    # pad copies into float32 zeros: without recipe 1 the tiles would not stay uint8.
+    needs=(1,),
+    fits=(VLLM, TRANSFORMERS),
+    patches=(*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS),
+)

@@ -1,0 +1,41 @@
+"""Recipe 10: no padding mask where nothing is padded."""
+
+from vlmprof.patching import Family, Need, Recipe, Standing
+from vlmprof_recipes.diagnosis import Removes, removing
+from vlmprof_recipes.idefics3_patches import (
+    CACHE_KEYS,
+    FEATURES,
+    FIELDS,
+    INPUTS,
+    PREPROCESS,
+    TRANSFORMERS,
+    VLLM,
+)
+
+_NO_MASK = Standing(Need.NOT_APPLICABLE, "the model has no padding mask")
+
+recipe = Recipe(
+    number=10,
+    slug="remove_pixel_mask",
+    title="remove the pixel mask",
+    paper="Do not build, move and index the padding mask where nothing is padded.",
+    here="Tiles are never padded, yet an all-ones int64 mask of 8 bytes a pixel is built, sent twice, and every "
+    "value of every tile is compared with 0 to find tiles that are padding.",
+    standing={
+        Family.IDEFICS3: Standing(
+            Need.NEEDED,
+            "_preprocess builds the mask; Idefics3Model.image_pixels_to_features scans and indexes",
+        ),
+        Family.INTERNVL_CHAT: _NO_MASK,
+        Family.INTERNVL_HF: _NO_MASK,
+        Family.QWEN3_VL: _NO_MASK,
+    },
+    diagnose=removing(
+        Removes("Idefics3Model.image_pixels_to_features", "self"),
+        Removes("Idefics3ImageProcessor._preprocess", "self", 8 / 20),
+        Removes("Idefics3ImageProcessor.pad"),
+    ),
+    processes=("api_server", "worker"),
+    fits=(VLLM, TRANSFORMERS),
+    patches=(*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS, *FEATURES),
+)

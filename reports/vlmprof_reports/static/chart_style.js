@@ -1,0 +1,69 @@
+// How plotly's charts look here: colours of the theme, axes, and text that is only text.
+
+import { cssColour } from "./dom.js";
+import { page } from "./data.js";
+
+export const CHART_CONFIG = {
+  displayModeBar: false,
+  responsive: true,
+  displaylogo: false,
+  scrollZoom: false,
+};
+
+// Plotly reads some markup in its texts; whatever comes from a capture is escaped first.
+export function plotlyText(text) {
+  return text
+    .replaceAll("&", "&amp;")
+    .replaceAll("<", "&lt;")
+    .replaceAll(">", "&gt;")
+    .replaceAll("%{", "%\u200b{");
+}
+
+// Stages of one group share its hue and differ in lightness.
+export function stageColour(stage) {
+  const siblings = page.stages.filter((other) => other.group === stage.group);
+  const position = siblings.findIndex((other) => other.id === stage.id);
+  const shift = siblings.length < 2 ? 0 : (position / (siblings.length - 1) - 0.5) * 0.36;
+  return mixHex(
+    cssColour(`--group-${page.groups.indexOf(stage.group)}`),
+    shift > 0 ? "#ffffff" : "#000000",
+    Math.abs(shift),
+  );
+}
+
+function mixHex(from, to, share) {
+  const part = (hex, at) => parseInt(hex.slice(at, at + 2), 16);
+  const mixed = [1, 3, 5].map((at) => Math.round(part(from, at) * (1 - share) + part(to, at) * share));
+  return `#${mixed.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
+}
+
+export function axisStyle() {
+  return {
+    gridcolor: cssColour("--line"),
+    linecolor: cssColour("--line"),
+    zeroline: false,
+    tickfont: { color: cssColour("--muted"), size: 12 },
+  };
+}
+
+export function axisTitle(text) {
+  return { text, standoff: 8, font: { color: cssColour("--muted"), size: 12 } };
+}
+
+export function chartLayout(layout) {
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: "system-ui, sans-serif", size: 12, color: cssColour("--ink") },
+    margin: { l: 56, r: 16, t: 26, b: 52 },
+    showlegend: false,
+    hoverlabel: {
+      align: "left",
+      bgcolor: cssColour("--panel"),
+      bordercolor: cssColour("--line"),
+      font: { family: "system-ui, sans-serif", color: cssColour("--ink") },
+    },
+    dragmode: false,
+    ...layout,
+  };
+}

@@ -1,0 +1,52 @@
+// Times arrive as integer nanoseconds and become text only here.
+
+export const NS_PER_MS = 1e6;
+
+export function formatMs(ns) {
+  const ms = ns / NS_PER_MS;
+  if (ms === 0) return "0";
+  if (Math.abs(ms) < 0.01) return "<0.01";
+  return ms.toFixed(Math.abs(ms) >= 99.95 ? 0 : Math.abs(ms) >= 9.995 ? 1 : 2);
+}
+
+export function formatTime(ns) {
+  return Math.abs(ns) >= 1e9 ? `${(ns / 1e9).toPrecision(3)} s` : `${formatMs(ns)} ms`;
+}
+
+export function formatShare(share) {
+  if (share > 0 && share < 0.0005) return "<0.1%";
+  return `${(100 * share).toFixed(1)}%`;
+}
+
+export function formatCount(count) {
+  return count.toLocaleString("en-US");
+}
+
+export function formatBytes(bytes) {
+  for (const [size, unit] of [
+    [1e9, "GB"],
+    [1e6, "MB"],
+    [1e3, "kB"],
+  ]) {
+    if (bytes >= size) return `${(bytes / size).toPrecision(3)} ${unit}`;
+  }
+  return `${bytes} B`;
+}
+
+export function shortPath(path) {
+  return path.replace(/^(?:.*\/(?:site|dist)-packages\/|.*?\/lib\/python3\.\d+\/)/, "");
+}
+
+// A path that fits: folders after the first give way before the file and its line do.
+export function fileAndLine(file, line, length = 44) {
+  const place = line ? `${shortPath(file)}:${line}` : shortPath(file);
+  const [first, ...middle] = place.split("/");
+  const last = middle.pop();
+  let fitted = place;
+  while (fitted.length > length && middle.length) {
+    middle.shift();
+    fitted = [first, "…", ...middle, last].join("/");
+  }
+  if (fitted.length > length && last) fitted = `…/${last}`;
+  return fitted.length > length ? `…${fitted.slice(1 - length)}` : fitted;
+}

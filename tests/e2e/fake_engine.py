@@ -1,0 +1,94 @@
+"""Stands in for vLLM where only the way it fails matters: streams chat completions, and fails as it is told.
+
+    fake_engine.py --model MODEL --host HOST --port PORT [--start-s S] [--first-token-s S] [fault]
+
+It knows nothing of images and has no boundaries for the agent, so that runs against it have no stages.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_STUBBORN_CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+
+def main() -> None:
+    options = _parse()
+    if options.fail_loading:
+        sys.exit(f"Traceback (most recent call last):\n{options.fail_loading}")
+    if options.stubborn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        subprocess.Popen([sys.executable, "-c", _STUBBORN_CHILD], start_new_session=True)
+    time.sleep(options.start_s)
+    _serve(options)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--start-s", type=float, default=0.0)
+    parser.add_argument("--first-token-s", type=float, default=0.01)
+    parser.add_argument(
+        "--fail-loading", metavar="CAUSE", help="end while loading, with this as the last error"
+    )
+    parser.add_argument("--die-at", type=int, metavar="N", help="be killed by request N")
+    parser.add_argument("--refuse-from", type=int, metavar="N", help="answer 400 from request N on")
+    parser.add_argument("--log-bytes", type=int, default=0, help="print so much with every request")
+    parser.add_argument(
+        "--stubborn", action="store_true", help="ignore SIGTERM; a child in its own session too"
+    )
+    return parser.parse_known_args()[0]
+
+
+def _serve(options: argparse.Namespace) -> None:
+    count = 0
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._reply(200 if self.path == "/health" else 404, b"{}")
+
+        def do_POST(self) -> None:
+            nonlocal count
+            count += 1
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if options.log_bytes:
+                os.write(1, b"." * options.log_bytes + b"\n")
+            if count == options.die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if options.refuse_from is not None and count >= options.refuse_from:
+                self._reply(400, b'{"error": {"message": "no image wanted"}}')
+                return
+            time.sleep(options.first_token_s)
+            self._reply(200, _stream())
+
+        def _reply(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    ThreadingHTTPServer((options.host, options.port), Handler).serve_forever()
+
+
+def _stream() -> bytes:
+    """Role, one token, usage, end."""
+    events: list[dict[str, object]] = [
+        {"choices": [{"delta": {"role": "assistant", "content": ""}}]},
+        {"choices": [{"delta": {"content": "word"}}]},
+        {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 1}},
+    ]
+    lines = [json.dumps(event) for event in events]
+    return "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]).encode()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""Real files of other people's, beside the checkout; never part of it."""
+
+from pathlib import Path
+
+import pytest
+
+_FOLDER = Path(__file__).parents[3] / "shared" / "data"
+
+
+def shared_file(kind: str, fragment: str) -> Path:
+    """The file of this kind whose name contains the fragment; skips the test where it is absent."""
+    found = sorted((_FOLDER / kind).glob(f"*{fragment}*"))
+    if not found:
+        pytest.skip(f"no {fragment} among the real {kind} files (../shared/data)")
+    return found[0]

@@ -1,0 +1,135 @@
+"""The command line's last word: messages on stderr, exit codes, nothing on stdout that is not the result."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vlmprof import __version__, errors
+from vlmprof.cli import main as cli_main
+from vlmprof.errors import VlmprofError
+from vlmprof.model.run_folder import RunFolder
+
+
+def _vlmprof(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "vlmprof.cli.main", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def _end_of(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> object:
+    """The exit code of a command whose opening of the run folder raises."""
+
+    def fail(_path: Path) -> RunFolder:
+        raise error
+
+    monkeypatch.setattr(RunFolder, "open", fail)
+    monkeypatch.setattr(sys, "argv", ["vlmprof", "report", "run"])
+    with pytest.raises(SystemExit) as ended:
+        cli_main.main()
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.UsageError,
+        errors.RegressionFound,
+        errors.ToolMissing,
+        errors.RecipeMisfit,
+        errors.FileUnreadable,
+        errors.ClockError,
+        errors.EngineFailed,
+        errors.Interrupted,
+    ],
+)
+def test_an_error_becomes_its_message_hint_and_exit_code(
+    error: type[VlmprofError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two lines on stderr, no traceback, nothing on stdout."""
+    code = _end_of(monkeypatch, error("the disk has a hole", hint="mend it"))
+    assert code == int(error.exit_code)
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "vlmprof: the disk has a hole\n  -> mend it\n")
+
+
+def test_an_error_without_a_hint_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No empty arrow."""
+    _end_of(monkeypatch, errors.UsageError("no"))
+    assert capsys.readouterr().err == "vlmprof: no\n"
+
+
+def test_an_interrupt_ends_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As shells expect of Ctrl-C, and without a traceback."""
+    assert _end_of(monkeypatch, KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "vlmprof: interrupted\n"
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no error of the family is ours to repair: it must not be dressed up."""
+
+    def fail(_path: Path) -> RunFolder:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(RunFolder, "open", fail)
+    monkeypatch.setattr(sys, "argv", ["vlmprof", "report", "run"])
+    with pytest.raises(ZeroDivisionError):
+        cli_main.main()
+
+
+def test_the_version_is_printed() -> None:
+    """On stdout, alone."""
+    run = _vlmprof("--version")
+    assert (run.stdout, run.stderr, run.returncode) == (f"vlmprof {__version__}\n", "", 0)
+
+
+def test_a_folder_that_is_no_run_ends_with_5(tmp_path: Path) -> None:
+    """In a process of its own: the whole way from the console to the exit code."""
+    run = _vlmprof("report", str(tmp_path))
+    assert (run.stdout, run.returncode) == ("", 5)
+    assert f"vlmprof: {tmp_path} is no run folder" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_run_of_a_newer_vlmprof_ends_with_5(tmp_path: Path) -> None:
+    """Also where it is to be analysed again; nothing is written into it."""
+    (tmp_path / "run.json").write_text('{"schema_version": 99}')
+    for arguments in ((), ("--rebuild",)):
+        run = _vlmprof("report", str(tmp_path), *arguments)
+        assert run.returncode == 5
+        assert "schema version 99" in run.stderr
+        assert "upgrade vlmprof" in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("no-such-command",), "No such command"),
+        (("report",), "Missing argument"),
+        (("run", "m", "--requests", "1"), "--requests"),
+        (("run", "m", "--rate", "0"), "a rate of 0.0 requests/s"),
+        (("run", "no-such-model"), "unknown model"),
+    ],
+)
+def test_a_command_that_makes_no_sense_ends_with_2(
+    arguments: tuple[str, ...], text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Before anything is started or a folder is made."""
+    monkeypatch.chdir(tmp_path)
+    run = _vlmprof(*arguments)
+    assert (run.stdout, run.returncode) == ("", 2)
+    assert text in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    """Each command is named in it."""
+    run = _vlmprof()
+    shown = run.stdout + run.stderr
+    assert all(command in shown for command in ("run", "report", "doctor", "models"))

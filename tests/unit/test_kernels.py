@@ -1,0 +1,161 @@
+"""Kernels by family and by layer: real names, sequences made by hand, real recordings."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from tests.unit.shared_data import shared_file
+from vlmprof.analysis.kernels import FAMILIES, family_of, find_period, kernel_breakdown, layer_starts
+from vlmprof.cli.main import app
+from vlmprof.errors import FileUnreadable
+from vlmprof.model.tables import GPU_KERNELS
+from vlmprof.read.kineto import read_kineto
+from vlmprof.session.import_files import import_files
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("nvjet_tst_192x208_64x4_1x1_h_bz_coopB_bias_TNT", "gemm"),
+        ("Cijk_Alik_Bljk_BBS_BH_Bias_HA_S_SAV_UserArgs_MT160x256x64_MI16x16x1_SN", "gemm"),
+        ("sm80_xmma_gemm_f32f32_f32f32_f32_tn_n_tilesize128x128x8_stage3_execute_kernel__5x_cublas", "gemm"),
+        (
+            "void cutlass::Kernel2<cutlass_80_tensorop_bf16_s16816gemm_relu_bf16_128x64_64x6_tn_align8>",
+            "gemm",
+        ),
+        ("void cutlass::device_kernel<cutlass::gemm::kernel::GemmUniversal<int>>(Params)", "gemm"),
+        ("bmm_MxE4m3_MxE2m1MxE4m3_Fp32_t128x16x256u2_s3_clmp_swiGlu_dynBatch_sm100f", "gemm"),
+        ("_matmul_ogs_NNT_bf16xbf16xmxfp4_128x128x128x1_swiglu", "gemm"),
+        ("void cutlass__5x_cudnn::Kernel<cutlass_tensorop_bf16_s16816fprop_optimized_bf16_256x64>", "gemm"),
+        ("void flash::flash_fwd_kernel<Flash_fwd_kernel_traits<(int)128, cutlass::bfloat16_t>>", "attention"),
+        ("fmhaSm100aKernel_QkvE4m3OBfloat16H64PagedKvCausalP16VarSeqQ128Kv128", "attention"),
+        ("kernel_unified_attention_2d", "attention"),
+        ("void vllm::reshape_and_cache_flash_kernel<__hip_bfloat16, __hip_bfloat16>", "attention"),
+        ("void vllm::rms_norm_kernel<c10::BFloat16, 8, 2>(c10::BFloat16*)", "norm"),
+        ("vllm::fused_add_rms_norm_kernel<c10::BFloat16, 8>(c10::BFloat16*, l", "norm"),
+        ("_ZN7ck_tile6kentryILi1ENS_12Rmsnorm2dFwdINS_27Rmsnorm2dFwdPipelineOnePass", "norm"),
+        (
+            "void at::native::(anonymous namespace)::vectorized_layer_norm_kernel<c10::BFloat16, float>",
+            "norm",
+        ),
+        ("void at::native::vectorized_elementwise_kernel<8, at::native::GeluCUDAKernelImpl>", "activation"),
+        ("void at::native::vectorized_elementwise_kernel<4, at::native::silu_kernel>", "activation"),
+        ("void vllm::act_and_mul_kernel<c10::BFloat16, &vllm::silu_kernel<c10::BFloat16>>", "activation"),
+        ("void vllm::rotary_embedding_kernel<c10::BFloat16, true>(long const*)", "rotary"),
+        ("void vllm::scaled_fp8_quant_kernel_strided<c10::BFloat16, c10::Float8_e4m3fn>", "quantize"),
+        ("void tensorrt_llm::kernels::quantize_with_block_size<(BlockScaleQuantizationType)2>", "quantize"),
+        ("void at::native::(anonymous namespace)::CatArrayBatchedCopy<OpaqueType<2u>, unsigned int>", "copy"),
+        ("void at::native::elementwise_kernel<128, 4, direct_copy_kernel_cuda(TensorIteratorBase&)>", "copy"),
+        ("void cudnn::engines_precompiled::nchwToNhwcKernel<__nv_bfloat16, __nv_bfloat16>", "copy"),
+        ("ncclDevKernel_AllGather_RING_LL(ncclDevKernelArgsStorage<4096ul>)", "communication"),
+        ("void (anonymous namespace)::multimem_all_reduce_kernel<c10::BFloat16, 16>", "communication"),
+        ("void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, MeanOps<float>>>", "other"),
+        ("_topk_forward", "other"),
+        ("", "other"),
+    ],
+)
+def test_real_names_have_their_family(name: str, family: str) -> None:
+    """From recordings of H100, B200, MI300 and A100, shortened."""
+    assert family_of(name) == family
+    assert family in FAMILIES
+
+
+def _table(names: list[str], duration_ns: list[int]) -> pa.Table:
+    """Kernels end to end on stream 7."""
+    ends = np.cumsum(duration_ns)
+    count = len(names)
+    columns = {
+        "pid": [1] * count,
+        "device": [0] * count,
+        "stream": [7] * count,
+        "start_ns": ends - duration_ns,
+        "end_ns": ends,
+        "name": names,
+        "correlation_id": range(count),
+        "graph_node_id": [None] * count,
+    }
+    return pa.table({name: pa.array(columns[name]) for name in GPU_KERNELS.names}).cast(GPU_KERNELS)
+
+
+_LAYER = ["rms_norm_kernel", "gemm_qkv", "flash_fwd_kernel", "gemm_out", "silu_kernel"]
+
+
+def test_layers_are_found_between_what_comes_once() -> None:
+    """An embedding, 6 layers of 5 kernels, a head; layers of 50, 60, ... 100 ns are 75 on average, 17.1 apart."""
+    durations = [length for layer in range(6) for length in [10 + 2 * layer] * 5]
+    table = _table(["embedding", *_LAYER * 6, "head_gemm"], [3, *durations, 4])
+    result = kernel_breakdown(table)
+    assert result.layer is not None
+    assert (list(result.layer.names), result.layer.layers) == (_LAYER, 6)
+    assert result.layer.mean_ns == 75
+    assert result.layer.spread_ns == pytest.approx(17.078, abs=0.001)
+    assert result.layer.family_ns == {"norm": 15, "gemm": 30, "attention": 15, "activation": 15}
+
+
+def test_families_add_up_to_all_kernels() -> None:
+    """Two products of 10 and 20 ns and a norm of 5: 35 ns, the products first."""
+    result = kernel_breakdown(_table(["a_gemm", "rms_norm", "b_gemm"], [10, 5, 20]))
+    assert [(each.family, each.kernels, each.total_ns) for each in result.families] == [
+        ("gemm", 2, 30),
+        ("norm", 1, 5),
+    ]
+    assert (result.kernels, result.total_ns, result.layer) == (3, 35, None)
+
+
+def test_two_forward_passes_are_two_runs_of_layers() -> None:
+    """4 layers, something else, 4 layers: starts 0, 5, 10, 15 and 21, 26, 31, 36."""
+    sequence = np.array([*list(range(5)) * 4, 9, *list(range(5)) * 4])
+    assert find_period(sequence, sequence == 1) == 5
+    assert layer_starts(sequence, 5).tolist() == [0, 5, 10, 15, 21, 26, 31, 36]
+
+
+def test_a_loop_without_a_matrix_product_is_no_layer() -> None:
+    """Sixty elementwise kernels repeat every 4; none of them is a product."""
+    sequence = np.tile(np.arange(4), 15)
+    assert find_period(sequence, np.zeros(60, np.bool_)) == 0
+
+
+def test_an_empty_table_has_no_families() -> None:
+    """A run on a machine without a GPU."""
+    result = kernel_breakdown(GPU_KERNELS.empty_table())
+    assert (result.kernels, result.families, result.layer) == (0, [], None)
+
+
+@pytest.mark.parametrize(
+    ("fragment", "kernels", "layers"), [("0702619a", 12, 12), ("2bd22c87", 17, 23), ("e443f32f", 42, 18)]
+)
+def test_layers_of_real_models_are_found(fragment: str, kernels: int, layers: int) -> None:
+    """ViT-base has 12 layers. gpt-oss has 24, of which the first begins otherwise, and in the larger model 36,
+    whose attention alternates between two kernels, so that two layers are one period."""
+    layer = kernel_breakdown(read_kineto(shared_file("kineto", fragment)).gpu.kernels).layer
+    assert layer is not None
+    assert (len(layer.names), layer.layers) == (kernels, layers)
+
+
+def test_the_command_shows_one_run_and_two_side_by_side(tmp_path: Path) -> None:
+    """gemm in both, quantization in one; what only one layer has is named."""
+    for name, fragment in (("nvidia", "e443f32f"), ("vit", "0702619a")):
+        import_files([shared_file("kineto", fragment)], tmp_path / name)
+    runner = CliRunner(env={"COLUMNS": "120"})
+    one = runner.invoke(app, ["kernels", str(tmp_path / "nvidia"), "--json"])
+    assert one.exit_code == 0, one.output
+    (document,) = json.loads(one.stdout)
+    assert document["families"][0]["family"] == "gemm"
+    both = runner.invoke(app, ["kernels", str(tmp_path / "nvidia"), str(tmp_path / "vit")])
+    assert both.exit_code == 0, both.output
+    for text in ("quantize", "Per layer, us", "only in a layer of nvidia: void vllm::scaled_fp8_quant"):
+        assert text in both.stdout
+
+
+def test_a_run_without_kernels_is_told(tmp_path: Path) -> None:
+    """Stacks alone."""
+    path = tmp_path / "stacks.txt"
+    path.write_text("main 5\n")
+    import_files([path], tmp_path / "run")
+    result = CliRunner().invoke(app, ["kernels", str(tmp_path / "run")])
+    assert isinstance(result.exception, FileUnreadable)
+    assert "no GPU kernels" in result.exception.message

@@ -1,0 +1,277 @@
+"""Patches: checked, installed wherever a function is bound, switched, counted, undone to the identical object."""
+
+import importlib
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from vlmprof.errors import ExitCode, RecipeMisfit
+from vlmprof.model.run_folder import RunFolder
+from vlmprof.patching import Diagnosis, Fits, Patch, PatchCounts, PatchSet, Recipe, RecipeSwitch, fingerprint
+
+_ENGINE = textwrap.dedent("""
+    def double(number):
+        return 2 * number
+
+    class Base:
+        def inherited(self, number):
+            return number
+
+    class Model(Base):
+        def encode(self, number):
+            if number < 0:
+                raise ValueError("negative")
+            return number + 1
+
+        @staticmethod
+        def load(number):
+            return number - 1
+""")
+_USER = "from toy_engine import double\nearlier = double\n"
+_REPLACEMENTS = textwrap.dedent("""
+    def ten_times(call, *args):
+        return 10 * call.original(*args)
+
+    def broken(call, *args):
+        raise RuntimeError("a defect of the recipe")
+""")
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A toy engine, a user of it that bound its function, and replacements, all really imported."""
+    for name, source in (
+        ("toy_engine", _ENGINE),
+        ("toy_user", _USER),
+        ("toy_replacements", _REPLACEMENTS),
+    ):
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module("toy_engine")
+    for name in ("toy_engine", "toy_user", "toy_replacements"):
+        sys.modules.pop(name, None)
+
+
+def _no_diagnosis(_run: RunFolder) -> Diagnosis:
+    return Diagnosis(saving_ns=None)
+
+
+def _patch(original: Callable[..., Any], name: str, parameters: str, by: str = "ten_times") -> Patch:
+    return Patch(
+        target=f"toy_engine:{name}",
+        replacement=f"toy_replacements:{by}",
+        parameters=tuple(parameters.split()),
+        fingerprints=(fingerprint(original),),
+    )
+
+
+def _recipe(*patches: Patch, number: int = 1, fits: tuple[Fits, ...] = ()) -> Recipe:
+    return Recipe(
+        number=number,
+        slug="toy",
+        title="toy",
+        paper="-",
+        here="-",
+        standing={},
+        diagnose=_no_diagnosis,
+        patches=patches,
+        fits=fits,
+    )
+
+
+def _double(engine: ModuleType, by: str = "ten_times") -> Patch:
+    return _patch(engine.double, "double", "number", by)
+
+
+def test_a_function_is_replaced_also_where_an_earlier_import_bound_it(engine: ModuleType) -> None:
+    """double(3) is 6, ten times that 60, through the module and through both names of its user."""
+    user = importlib.import_module("toy_user")
+    patches = PatchSet([_recipe(_double(engine))], RecipeSwitch.private([1]))
+    patches.apply()
+    assert (engine.double(3), user.double(3), user.earlier(3)) == (60, 60, 60)
+    patches.undo()
+    assert (engine.double(3), user.double(3), user.earlier(3)) == (6, 6, 6)
+
+
+def test_a_module_that_is_loaded_later_is_patched_before_anyone_binds_its_function(
+    engine: ModuleType,
+) -> None:
+    """The user imports the engine itself here, and gets the replacement already."""
+    patches = PatchSet([_recipe(_double(engine))], RecipeSwitch.private([1]))
+    del sys.modules["toy_engine"]
+    patches.apply()
+    user = importlib.import_module("toy_user")
+    assert user.earlier(3) == 60
+    patches.undo()
+    assert user.earlier(3) == 6
+
+
+def test_methods_static_methods_and_inherited_ones_are_replaced_and_undone_to_the_identical_object(
+    engine: ModuleType,
+) -> None:
+    """encode(1) is 2, load(3) is 2, inherited(4) is 4; the base class keeps its own method throughout."""
+    model = engine.Model
+    patches = [
+        _patch(model.encode, "Model.encode", "self number"),
+        _patch(model.load, "Model.load", "number"),
+        _patch(model.inherited, "Model.inherited", "self number"),
+    ]
+    before = dict(vars(model))
+    patch_set = PatchSet([_recipe(*patches)], RecipeSwitch.private([1]))
+    patch_set.apply()
+    assert (model().encode(1), model.load(3), model().inherited(4)) == (20, 20, 40)
+    assert engine.Base().inherited(4) == 4
+    patch_set.undo()
+    after = dict(vars(model))
+    assert after.keys() == before.keys()
+    assert all(after[name] is before[name] for name in ("encode", "load"))
+
+
+def test_two_recipes_on_one_function_stack_and_are_undone_last_first(engine: ModuleType) -> None:
+    """6, 60, 600; undoing in the other order would leave one replacement behind."""
+    original = engine.double
+    first = _recipe(_double(engine), number=1)
+    second = _recipe(replace(_double(engine), follows_switch=False), number=2)
+    patches = PatchSet([first, second], RecipeSwitch.private([1, 2]))
+    patches.apply()
+    assert engine.double(3) == 600
+    patches.undo()
+    assert engine.double is original
+
+
+def test_a_patch_that_two_recipes_share_is_installed_once_and_acts_for_either(engine: ModuleType) -> None:
+    """60 with recipe 1, 60 with recipe 2, 60 with both, 6 with none."""
+    switch = RecipeSwitch.private()
+    patches = PatchSet([_recipe(_double(engine), number=n) for n in (1, 2)], switch)
+    patches.apply()
+    found = []
+    for numbers in ([1], [2], [1, 2], []):
+        switch.set(numbers)
+        found.append(engine.double(3))
+    patches.undo()
+    assert found == [60, 60, 60, 6]
+
+
+def test_calls_are_counted_while_the_recipe_is_on(engine: ModuleType) -> None:
+    """Two of three calls are made with the recipe on."""
+    switch = RecipeSwitch.private([1])
+    patches = PatchSet([_recipe(_double(engine))], switch)
+    patches.apply()
+    engine.double(1)
+    engine.double(1)
+    switch.set([])
+    engine.double(1)
+    patches.undo()
+    assert patches.counts() == {"toy_engine:double": PatchCounts(calls=2, failures=0)}
+
+
+def test_a_replacement_that_raises_gives_way_to_the_original_and_is_counted(
+    engine: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both calls get 6 from the original; the log tells the first failure, the counts both."""
+    patches = PatchSet([_recipe(_double(engine, by="broken"))], RecipeSwitch.private([1]))
+    patches.apply()
+    assert [engine.double(3), engine.double(3)] == [6, 6]
+    patches.undo()
+    assert patches.counts() == {"toy_engine:double": PatchCounts(calls=2, failures=2)}
+    assert [record.getMessage() for record in caplog.records] == [
+        "recipe for toy_engine:double failed; the engine's own way is taken"
+    ]
+
+
+def test_what_the_original_raises_is_raised_and_is_no_failure_of_the_recipe(engine: ModuleType) -> None:
+    """A negative number is refused with and without the recipe, and not tried twice."""
+    model = engine.Model
+    patches = PatchSet(
+        [_recipe(_patch(model.encode, "Model.encode", "self number"))], RecipeSwitch.private([1])
+    )
+    patches.apply()
+    with pytest.raises(ValueError, match="negative"):
+        model().encode(-1)
+    patches.undo()
+    assert patches.counts()["toy_engine:Model.encode"] == PatchCounts(calls=1, failures=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"fingerprints": ("0123456789abcdef",)}, "not 0123456789abcdef"),
+        ({"parameters": ("value",)}, "its parameters are (number), not (value)"),
+        ({"target": "toy_engine:triple"}, "does not have"),
+    ],
+)
+def test_a_misfit_is_refused_before_anything_is_changed(
+    engine: ModuleType, change: dict[str, Any], said: str
+) -> None:
+    """The message names recipe and function; the first patch of the recipe, which fits, is not left behind."""
+    original = engine.Model.load
+    fitting = _patch(original, "Model.load", "number")
+    patches = PatchSet(
+        [_recipe(fitting, replace(_double(engine), **change), number=7)], RecipeSwitch.private()
+    )
+    with pytest.raises(RecipeMisfit) as refused:
+        patches.check()
+    assert "recipe 7" in refused.value.message
+    assert said in refused.value.message
+    assert refused.value.exit_code == ExitCode.RECIPE_MISFIT
+    with pytest.raises(RecipeMisfit):
+        patches.apply()
+    assert engine.Model.load is original
+
+
+def test_a_recipe_for_an_engine_that_cannot_be_imported_is_refused(engine: ModuleType) -> None:
+    """`apply` would wait for the module for ever: `check` asks for it."""
+    patch = replace(_double(engine), target="toy_engine_2:double")
+    with pytest.raises(RecipeMisfit, match="cannot be imported"):
+        PatchSet([_recipe(patch)], RecipeSwitch.private()).check()
+
+
+@pytest.mark.parametrize(
+    ("fits", "said"),
+    [
+        (Fits(("pytest",), "1.0", "2.0"), "fits pytest 1.0 up to, not including, 2.0"),
+        (Fits(("no-such-engine",), "1.0", "2.0"), "no-such-engine, which is not installed"),
+    ],
+)
+def test_a_version_outside_the_range_is_refused(engine: ModuleType, fits: Fits, said: str) -> None:
+    """The installed pytest is newer than 2.0; the other distribution does not exist."""
+    patches = PatchSet([_recipe(_double(engine), fits=(fits,))], RecipeSwitch.private())
+    with pytest.raises(RecipeMisfit, match=said):
+        patches.check()
+
+
+def test_the_switch_of_another_process_is_obeyed_and_obeys(engine: ModuleType, tmp_path: Path) -> None:
+    """This process turns recipe 1 on for the child, the child then turns on 1 and 63 for this process."""
+    path = tmp_path / "switch"
+    path.write_bytes(b"\x01" + bytes(63))
+    switch = RecipeSwitch.shared(path)
+    switch.set([1])
+    program = (
+        "import json, sys\nfrom pathlib import Path\nfrom vlmprof.patching import RecipeSwitch\n"
+        "switch = RecipeSwitch.shared(Path(sys.argv[1]))\nprint(json.dumps(switch.mask))\nswitch.set([1, 63])\n"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(child.stdout) == 0b10
+    assert switch.mask == 1 << 63 | 0b10
+    assert path.read_bytes()[:8] == b"\x01" + bytes(7), "the agent's byte is left alone"
+    patches = PatchSet([_recipe(_double(engine))], switch)
+    patches.apply()
+    assert engine.double(3) == 60
+    patches.undo()
+
+
+@pytest.mark.parametrize("number", [0, 64])
+def test_a_number_without_a_bit_is_refused(number: int) -> None:
+    """Bit 0 is nobody's, and 63 is the last bit."""
+    with pytest.raises(ValueError, match="1 to 63"):
+        RecipeSwitch.private([number])

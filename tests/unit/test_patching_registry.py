@@ -1,0 +1,86 @@
+"""Sets of recipes: numbers, needs and conflicts are checked before a server starts."""
+
+import pytest
+
+from vlmprof.errors import RecipeMisfit, UsageError
+from vlmprof.model.run_folder import RunFolder
+from vlmprof.patching import Diagnosis, Patch, Recipe
+from vlmprof.patching.registry import check_together, load_recipes, parse_numbers
+
+_PATCH = Patch("engine:f", "recipe:g", parameters=(), fingerprints=())
+
+
+def _no_diagnosis(_run: RunFolder) -> Diagnosis:
+    return Diagnosis(saving_ns=None)
+
+
+def _recipe(
+    number: int,
+    *,
+    needs: tuple[int, ...] = (),
+    conflicts: tuple[int, ...] = (),
+    patches: tuple[Patch, ...] = (_PATCH,),
+) -> Recipe:
+    return Recipe(
+        number=number,
+        slug=f"toy_{number}",
+        title="toy",
+        paper="-",
+        here="-",
+        standing={},
+        diagnose=_no_diagnosis,
+        needs=needs,
+        conflicts=conflicts,
+        patches=patches,
+    )
+
+
+_RECIPES = {
+    1: _recipe(1),
+    4: _recipe(4, patches=()),
+    8: _recipe(8, needs=(1,)),
+    9: _recipe(9, conflicts=(1,)),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("1,8", (1, 8)), (" 8 , 1 ,8", (8, 1)), ("all", (1, 8, 9)), ("", ())]
+)
+def test_numbers_are_read_in_the_order_given(text: str, numbers: tuple[int, ...]) -> None:
+    """`all` leaves out recipe 4, which has no patch; a number that is named twice counts once."""
+    assert parse_numbers(text, _RECIPES) == numbers
+
+
+@pytest.mark.parametrize("text", ["2", "x", "1;8", "-1"])
+def test_an_unknown_recipe_is_refused_and_the_known_ones_are_named(text: str) -> None:
+    """The hint is what a person needs to correct the command."""
+    with pytest.raises(UsageError, match="there is no recipe") as refused:
+        parse_numbers(text, _RECIPES)
+    assert refused.value.hint == "recipes: 1, 4, 8, 9"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ((8,), "recipe 8 (toy_8) needs recipe 1"),
+        ((1, 9), "recipe 9 (toy_9) conflicts with recipe 1"),
+        ((4,), "recipe 4 (toy_4) has nothing to apply"),
+    ],
+)
+def test_a_set_that_cannot_be_on_together_is_refused(numbers: tuple[int, ...], said: str) -> None:
+    """Each refusal names both recipes."""
+    with pytest.raises(RecipeMisfit) as refused:
+        check_together(numbers, _RECIPES)
+    assert refused.value.message == said
+
+
+def test_a_set_with_what_it_needs_is_accepted() -> None:
+    """8 needs 1, and 1 is there."""
+    check_together((8, 1), _RECIPES)
+
+
+def test_recipes_are_found_by_number_in_order() -> None:
+    """Whatever packages offer them, each number is there once and keys agree with recipes."""
+    recipes = load_recipes()
+    assert list(recipes) == sorted(recipes)
+    assert all(number == recipe.number for number, recipe in recipes.items())

@@ -1,0 +1,1 @@
+"""Tables in, results out: no files, no printing."""

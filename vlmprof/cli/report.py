@@ -1,0 +1,98 @@
+"""`vlmprof report RUN`: the result in the terminal, and the run's page written anew."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlmprof.errors import FileUnreadable, ToolMissing
+
+if TYPE_CHECKING:
+    from vlmprof.model.run_folder import RunFolder
+
+REPORT_GROUP = "vlmprof.reports"
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write the page instead of RUN/report.html.")
+    ] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Analyse the raw captures again first.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show a run's result again and write its report."""
+    from rich.console import Console
+
+    from vlmprof.model.run_folder import RunFolder
+
+    folder = RunFolder.open(run)
+    with Console(stderr=True).status("Writing the report"):
+        if rebuild:
+            _rebuild(folder)
+        page = write_report(folder, out)
+    print_result(folder, page, as_json=json_)
+
+
+def write_report(folder: "RunFolder", out: Path | None = None) -> Path:
+    """Render a run's page into the folder, or elsewhere.
+
+    Raises:
+        FileUnreadable: the run cannot be read or the page not be written.
+        ToolMissing: no package that renders it is installed.
+    """
+    from vlmprof.model.run_folder import write_atomically
+
+    page = find_report("run")(folder)
+    path = out or folder.report
+    try:
+        write_atomically(path, page.encode())
+    except OSError as error:
+        raise FileUnreadable(
+            f"cannot write {path}: {error.strerror}", hint="name another place with --out"
+        ) from error
+    return path
+
+
+def print_result(folder: "RunFolder", page: Path | None, *, as_json: bool) -> None:
+    """Print a run's summary, for people or as one JSON object with the page's path."""
+    import msgspec
+    from rich.console import Console
+
+    from vlmprof.cli.render import render_summary
+    from vlmprof.model.results import read_summary
+
+    summary = read_summary(folder)
+    if as_json:
+        result = {"run": str(folder.path), "report": page and str(page), "summary": summary}
+        print(msgspec.json.encode(result).decode())
+        return
+    console = Console()
+    console.print(render_summary(summary, folder.read_info(), console.width, report=page))
+
+
+def find_report(name: str) -> "Callable[[RunFolder], str]":
+    """The function that an installed package offers for a kind of report; raises `ToolMissing`."""
+    from importlib.metadata import entry_points
+
+    offered = [point for point in entry_points(group=REPORT_GROUP) if point.name == name]
+    if not offered:
+        raise ToolMissing(
+            f"no package offers the report {name!r}", hint="reinstall vlmprof: pip install vlmprof"
+        )
+    try:
+        render: Callable[[RunFolder], str] = offered[0].load()
+    except ImportError as error:
+        raise ToolMissing(
+            f"the report {name!r} of {offered[0].value} cannot be loaded: {error}",
+            hint="reinstall vlmprof: pip install vlmprof",
+        ) from error
+    return render
+
+
+def _rebuild(folder: "RunFolder") -> None:
+    from vlmprof.session.pipeline import rebuild
+
+    rebuild(folder)

@@ -1,0 +1,1 @@
+"""Collectors: what watches the served processes and writes into `raw/`."""

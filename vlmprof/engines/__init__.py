@@ -1,0 +1,1 @@
+"""Engines: how to start one, when it is ready, who its processes are, how to stop it."""

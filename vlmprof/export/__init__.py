@@ -1,0 +1,1 @@
+"""One writer per file format: a run's tables in, a file of another program out."""

@@ -1,0 +1,1 @@
+"""Frozen dataclasses and table schemas: what every other layer speaks."""

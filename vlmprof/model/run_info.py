@@ -1,0 +1,189 @@
+"""`run.json`: what was run, on what, how it was measured, and how far the result can be trusted.
+
+A newer version may add fields; those that this version does not know are ignored when it reads a file.
+"""
+
+from typing import Any
+
+import msgspec
+
+SCHEMA_VERSION = 1
+IMPORTED = "imported"
+"""Name of the model in a run that was made from other programs' files: they do not say it."""
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    path: str = ""
+    model_type: str = ""
+    architecture: str = ""
+    dtype: str = ""
+
+
+class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The serving engine: `command` is the argument list as started, `python` its interpreter's version."""
+
+    name: str
+    version: str
+    command: list[str]
+    python: str = ""
+    packages: dict[str, str] = {}
+    device: str = "cpu"
+
+
+class GpuInfo(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    memory_bytes: int
+    driver: str
+
+
+class HostInfo(msgspec.Struct, frozen=True, kw_only=True):
+    cpu: str
+    cores: int
+    memory_bytes: int
+    kernel: str
+    os: str
+    gpus: list[GpuInfo] = []
+
+
+class RecipeUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A recipe that was on; `calls` counts how often its patched functions ran, per process label."""
+
+    number: int
+    slug: str
+    calls: dict[str, int]
+
+
+class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Why no cache flatters the result: whether images repeat, and what the engine's own counters said."""
+
+    distinct_images: bool
+    distinct_prompts: bool
+    note: str
+    counters: dict[str, float] = {}
+
+
+class WorkloadInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Exactly one of `image_source` or `load_command` says where the requests came from."""
+
+    image_source: str
+    prompt: str
+    requests: int
+    warm_up: int
+    concurrency: int
+    rate_per_s: float | None
+    max_tokens: int
+    seed: int
+    load_command: str = ""
+    skipped_images: list[str] = []
+
+
+class CollectorInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One collector: state is `ok`, `partial`, `missing` or `off`; detail says why."""
+
+    name: str
+    kind: str
+    version: str = ""
+    state: str = "ok"
+    reason: str = ""
+    detail: str = ""
+    command: list[str] = []
+
+
+class ClockEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """How one source was put on the session clock, and what a witness that took no part in it says.
+
+    `witness_p95_ns` is the 95th percentile of the absolute difference that the independent check found;
+    None where no witness was to be had.
+    """
+
+    source: str
+    method: str
+    offset_ns: int
+    drift_ppm: float
+    uncertainty_ns: int
+    witness: str = ""
+    witness_count: int = 0
+    witness_p50_ns: int | None = None
+    witness_p95_ns: int | None = None
+    detail: dict[str, Any] = {}
+
+
+class RatioInterval(msgspec.Struct, frozen=True, kw_only=True):
+    """A paired ratio with its bootstrap confidence interval, and the noise floor from like against like."""
+
+    ratio: float
+    low: float
+    high: float
+    pairs: int
+    confidence: float = 0.95
+    noise_low: float | None = None
+    noise_high: float | None = None
+
+
+class SourceQuality(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known to be missing or wrong in one source's data."""
+
+    source: str
+    samples: int = 0
+    samples_missed: int = 0
+    errors: int = 0
+    dropped: int = 0
+    truncated: bool = False
+    note: str = ""
+
+
+class AgentInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent in one served process: boundaries that it found and those this engine version lacks."""
+
+    pid: int
+    role: str
+    patched: int
+    missing: list[str] = []
+    dropped: int = 0
+    span_cost_ns: int | None = None
+
+
+class StepInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of the run: `start_server`, `warm_up`, `block 3 (profiled)`; session clock."""
+
+    name: str
+    start_ns: int
+    end_ns: int | None = None
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of run.json.
+
+    Attributes:
+        status: `running`, `complete`, `partial` or `failed`.
+        warnings: what happened while the run was made; analysis_warnings: what its analysis found, replaced by
+            the next analysis.
+    """
+
+    schema_version: int
+    vlmprof_version: str
+    name: str
+    status: str
+    created_unix_ns: int
+    command: list[str]
+    model: ModelInfo
+    host: HostInfo
+    engine: EngineInfo | None = None
+    workload: WorkloadInfo | None = None
+    cache_policy: CachePolicy | None = None
+    recipes: list[RecipeUse] = []
+    collectors: list[CollectorInfo] = []
+    clocks: list[ClockEvidence] = []
+    overhead: RatioInterval | None = None
+    quality: list[SourceQuality] = []
+    agents: list[AgentInfo] = []
+    steps: list[StepInfo] = []
+    warnings: list[str] = []
+    analysis_warnings: list[str] = []
+    error: str = ""
+
+    @property
+    def all_warnings(self) -> list[str]:
+        """Every warning once."""
+        return list(dict.fromkeys([*self.warnings, *self.analysis_warnings]))

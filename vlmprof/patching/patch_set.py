@@ -1,0 +1,228 @@
+"""The patches of a set of recipes in this process: installed, counted, undone."""
+
+import functools
+import inspect
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from vlmprof.errors import RecipeMisfit
+from vlmprof.patching.import_watch import ImportWatch
+from vlmprof.patching.patch import REPLACEMENT_MARK, Patch, check_original, plain_function
+from vlmprof.patching.recipe import Recipe
+from vlmprof.patching.switch import RecipeSwitch, mask_of
+from vlmprof.patching.versions import check_versions
+
+_LOG = logging.getLogger(__name__)
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class PatchCounts:
+    """How often a replacement was called in this process, and how often it raised and was passed over."""
+
+    calls: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Installed:
+    """A replacement in its place; before is _ABSENT where the class had inherited the original."""
+
+    owner: Any
+    name: str
+    before: Any
+    replacement: Any
+
+    def remove(self) -> None:
+        if self.before is _ABSENT:
+            delattr(self.owner, self.name)
+        else:
+            setattr(self.owner, self.name, self.before)
+        if inspect.ismodule(self.owner):
+            _rebind(self.replacement, self.before)
+
+
+class PatchedCall:
+    """One call of a replaced function, as its replacement sees it.
+
+    Attributes:
+        mask: the patch's recipes that are on; read once, so that a call is of one mind.
+        raised: what the original raised in this call, if it did.
+    """
+
+    __slots__ = ("_function", "mask", "raised")
+
+    def __init__(self, function: Callable[..., Any], mask: int) -> None:
+        self._function = function
+        self.mask = mask
+        self.raised: BaseException | None = None
+
+    def is_on(self, number: int) -> bool:
+        return bool(self.mask >> number & 1)
+
+    def original(self, *args: Any, **kwargs: Any) -> Any:
+        """Call what was replaced."""
+        try:
+            return self._function(*args, **kwargs)
+        except BaseException as error:
+            self.raised = error
+            raise
+
+
+class PatchSet:
+    """Patches of recipes, in this process.
+
+    A patch that several recipes share is installed once, and acts where one of them is on.
+    """
+
+    def __init__(self, recipes: Iterable[Recipe], switch: RecipeSwitch) -> None:
+        self._switch = switch
+        self._users: dict[Patch, list[Recipe]] = {}
+        for recipe in sorted(recipes, key=lambda each: each.number):
+            for patch in recipe.patches:
+                self._users.setdefault(patch, []).append(recipe)
+        self._installed: list[_Installed] = []
+        self._counts: dict[Patch, _Counter] = {}
+        self._watch: ImportWatch | None = None
+
+    def check(self) -> None:
+        """Make sure that every patch fits what is installed, by importing it; changes nothing.
+
+        Raises:
+            RecipeMisfit: names the recipe, the version and the function that do not fit.
+        """
+        for patch in self._users:
+            self._checked(patch, _imported(patch, self._users[patch][0]))
+
+    def apply(self) -> None:
+        """Install every patch: at once where its module is loaded, else as soon as it is.
+
+        Raises:
+            RecipeMisfit: a loaded function does not fit; then nothing is installed.
+        """
+        try:
+            self._watch = ImportWatch({patch.module for patch in self._users}, self._install_in)
+        except RecipeMisfit:
+            self.undo()
+            raise
+
+    def undo(self) -> None:
+        """Put every original back, last-first: each place holds the identical object that it held before."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+        while self._installed:
+            self._installed.pop().remove()
+
+    def counts(self) -> dict[str, PatchCounts]:
+        """Target -> counts of this process, for what is or was installed."""
+        return {patch.target: counter.read() for patch, counter in self._counts.items()}
+
+    def _install_in(self, module: ModuleType) -> None:
+        for patch in self._users:
+            if patch.module == module.__name__:
+                self._install(patch, module)
+
+    def _install(self, patch: Patch, module: ModuleType) -> None:
+        raw = self._checked(patch, module)
+        owner, name = patch.owner_in(module)
+        counter = self._counts.setdefault(patch, _Counter())
+        mask = mask_of(recipe.number for recipe in self._users[patch])
+        wrapped = _replaced(patch, plain_function(raw), self._switch, mask, counter)
+        installed = type(raw)(wrapped) if isinstance(raw, staticmethod | classmethod) else wrapped
+        self._installed.append(_Installed(owner, name, vars(owner).get(name, _ABSENT), installed))
+        setattr(owner, name, installed)
+        if inspect.ismodule(owner):
+            _rebind(raw, installed)
+
+    def _checked(self, patch: Patch, module: ModuleType) -> Any:
+        """The raw attribute that the patch replaces, after all checks."""
+        for recipe in self._users[patch]:
+            versions = check_versions(recipe) or module.__name__
+            try:
+                owner, name = patch.owner_in(module)
+            except AttributeError as error:
+                raise RecipeMisfit(
+                    f"recipe {recipe.number} changes {patch.target}, which {versions} does not have",
+                    hint="leave the recipe out, or install a version that it fits",
+                ) from error
+            raw = inspect.getattr_static(owner, name)
+            check_original(patch, plain_function(raw), recipe=recipe.number, versions=versions)
+        return raw
+
+
+class _Counter:
+    """Calls and failures of one patch; the lock makes increments of several threads add up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._failures = 0
+
+    def add_call(self) -> None:
+        with self._lock:
+            self._calls += 1
+
+    def add_failure(self) -> int:
+        with self._lock:
+            self._failures += 1
+            return self._failures
+
+    def read(self) -> PatchCounts:
+        with self._lock:
+            return PatchCounts(self._calls, self._failures)
+
+
+def _imported(patch: Patch, recipe: Recipe) -> ModuleType:
+    check_versions(recipe)
+    try:
+        __import__(patch.module)
+    except ImportError as error:
+        raise RecipeMisfit(
+            f"recipe {recipe.number} changes {patch.target}, which cannot be imported: {error}",
+            hint="run vlmprof in the environment of the engine",
+        ) from error
+    return sys.modules[patch.module]
+
+
+def _replaced(
+    patch: Patch, original: Callable[..., Any], switch: RecipeSwitch, users: int, counter: _Counter
+) -> Callable[..., Any]:
+    """The function that takes the original's place; it calls the original where no recipe of the patch is on."""
+    replacement = patch.load_replacement()
+    always = not patch.follows_switch
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        active = switch.mask & users
+        if not (active or always):
+            return original(*args, **kwargs)
+        counter.add_call()
+        patched = PatchedCall(original, active)
+        try:
+            return replacement(patched, *args, **kwargs)
+        # Whatever a recipe does wrong, the request is served: an exception would end the engine.
+        except Exception as error:
+            if error is patched.raised:
+                raise
+            if counter.add_failure() == 1:
+                _LOG.warning(
+                    "recipe for %s failed; the engine's own way is taken", patch.target, exc_info=True
+                )
+        return original(*args, **kwargs)
+
+    setattr(call, REPLACEMENT_MARK, original)
+    return call
+
+
+def _rebind(function: Any, other: Any) -> None:
+    """Put another function wherever `from module import function` bound this one."""
+    for module in list(sys.modules.values()):
+        names = [name for name, value in list(getattr(module, "__dict__", {}).items()) if value is function]
+        for name in names:
+            setattr(module, name, other)

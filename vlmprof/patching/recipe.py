@@ -1,0 +1,107 @@
+"""What a recipe is: the change that it makes, where it fits, what it needs and whether outputs stay equal."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vlmprof.model.run_folder import RunFolder
+from vlmprof.patching.patch import Patch
+
+
+class Family(StrEnum):
+    """The model families that each recipe speaks about; InternVL3 comes in two forms."""
+
+    IDEFICS3 = "SmolVLM, Idefics3"
+    INTERNVL_CHAT = "InternVLChat"
+    INTERNVL_HF = "InternVL, HF-native"
+    QWEN3_VL = "Qwen3-VL"
+
+
+class Need(StrEnum):
+    """Whether an engine and model still gain from a recipe."""
+
+    NEEDED = "needed"
+    UPSTREAM = "upstream"
+    FLAG = "flag"
+    NOT_APPLICABLE = "not applicable"
+
+
+class Switching(StrEnum):
+    """When a recipe can be switched: between two requests, or by starting another server."""
+
+    LIVE = "live"
+    RESTART = "restart"
+
+
+class Exactness(StrEnum):
+    """Whether pixels, ids and ranges stay bit-identical, or within a tolerance that the recipe states."""
+
+    EXACT = "exact"
+    TOLERANCE = "tolerance"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A recipe's row for one family: whether it is needed, and the place that shows it.
+
+    Attributes:
+        where: the function that does the work today, the flag that replaces the recipe, or the reason.
+    """
+
+    need: Need
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """Versions of a distribution that a recipe was written for: at_least <= version < below."""
+
+    distributions: tuple[str, ...]
+    at_least: str
+    below: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What a recipe would save of a run's mean TTFT, and from which functions that is concluded.
+
+    Attributes:
+        saving_ns: None where the run's samples show none of the recipe's functions.
+        evidence: one line for each function: its time, file and line.
+    """
+
+    saving_ns: int | None
+    evidence: tuple[str, ...] = ()
+
+
+Diagnose = Callable[[RunFolder], Diagnosis]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One change to the served engine.
+
+    Attributes:
+        number: 1 to 12 are the paper's, later ones our own; also its bit in the live switch.
+        paper: what the paper says; here: what that means in today's engine.
+        processes: where its patches act: `api_server`, `worker`.
+        needs, conflicts: numbers of recipes that must, or must not, be on with it.
+        tolerance: for a recipe that is not exact, by how much outputs may differ and why.
+        patches: empty where no change of ours is left to make: `standing` says why.
+    """
+
+    number: int
+    slug: str
+    title: str
+    paper: str
+    here: str
+    standing: Mapping[Family, Standing]
+    diagnose: Diagnose
+    processes: tuple[str, ...] = ()
+    switching: Switching = Switching.LIVE
+    exactness: Exactness = Exactness.EXACT
+    tolerance: str = ""
+    needs: tuple[int, ...] = ()
+    conflicts: tuple[int, ...] = ()
+    fits: tuple[Fits, ...] = ()
+    patches: tuple[Patch, ...] = field(default=())

@@ -1,0 +1,75 @@
+"""All installed recipes, found through the entry-point group, and sets of them that may be on together."""
+
+import importlib.metadata
+from collections.abc import Iterable, Mapping
+
+from vlmprof.errors import RecipeMisfit, UsageError
+from vlmprof.patching.recipe import Recipe
+
+ENTRY_POINT_GROUP = "vlmprof.recipes"
+
+
+def load_recipes() -> dict[int, Recipe]:
+    """Every recipe that an installed package offers, by number, in order.
+
+    Raises:
+        RecipeMisfit: two packages offer the same number.
+    """
+    recipes: dict[int, Recipe] = {}
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        recipe: Recipe = entry.load()
+        if recipe.number in recipes and recipes[recipe.number] is not recipe:
+            raise RecipeMisfit(
+                f"recipe {recipe.number} is offered twice: {recipes[recipe.number].slug} and {recipe.slug}",
+                hint=f"uninstall one of the packages that offer {ENTRY_POINT_GROUP}",
+            )
+        recipes[recipe.number] = recipe
+    return dict(sorted(recipes.items()))
+
+
+def parse_numbers(text: str, recipes: Mapping[int, Recipe]) -> tuple[int, ...]:
+    """Recipe numbers of `1,2,8`, or of `all`: every recipe that has a patch.
+
+    Raises:
+        UsageError: a part is no number, or no recipe has it.
+    """
+    if text.strip() == "all":
+        return tuple(number for number, recipe in recipes.items() if recipe.patches)
+    numbers = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if not part.isdigit() or int(part) not in recipes:
+            known = ", ".join(map(str, recipes)) or "none: the package vlmprof_recipes is not installed"
+            raise UsageError(f"there is no recipe {part!r}", hint=f"recipes: {known}")
+        numbers.append(int(part))
+    return tuple(dict.fromkeys(numbers))
+
+
+def check_together(numbers: Iterable[int], recipes: Mapping[int, Recipe]) -> None:
+    """Make sure that a set of recipes may be on together.
+
+    Raises:
+        RecipeMisfit: one has no patch, lacks another that it needs, or meets one that it conflicts with.
+    """
+    chosen = frozenset(numbers)
+    for recipe in (recipes[number] for number in sorted(chosen)):
+        if not recipe.patches:
+            raise RecipeMisfit(
+                f"recipe {recipe.number} ({recipe.slug}) has nothing to apply",
+                hint=f"`vlmprof recipes show {recipe.number}` says why for each model",
+            )
+        missing = sorted(set(recipe.needs) - chosen)
+        if missing:
+            raise RecipeMisfit(
+                f"recipe {recipe.number} ({recipe.slug}) needs {_listed(missing)}",
+                hint=f"name {','.join(map(str, sorted(chosen | set(missing))))}",
+            )
+        clashing = sorted(set(recipe.conflicts) & chosen)
+        if clashing:
+            raise RecipeMisfit(
+                f"recipe {recipe.number} ({recipe.slug}) conflicts with {_listed(clashing)}",
+                hint="name one of them",
+            )
+
+
+def _listed(numbers: list[int]) -> str:
+    return f"recipe{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"

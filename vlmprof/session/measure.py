@@ -1,0 +1,120 @@
+"""Sends the blocks of a run, with the profilers on in the profiled ones and off in the control."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vlmprof.collect.base import Collector
+from vlmprof.engines.server import Server
+from vlmprof.errors import EngineFailed
+from vlmprof.model.request import Phase, Request
+from vlmprof.session.journal import Journal
+from vlmprof.session.options import Progress, RunOptions
+from vlmprof.session.prepare import Prepared
+from vlmprof.workload.chat import ChatOptions, ChatRequest, chat_request
+from vlmprof.workload.client import ChatClient
+from vlmprof.workload.schedule import Block, ClosedLoop, Load, OpenLoop
+
+_DEATH_WAIT_S = 5.0
+
+
+def measure(prepared: Prepared, server: Server, journal: Journal, progress: Progress) -> None:
+    """Send every block; each request is on disk as soon as it has ended.
+
+    Raises:
+        EngineFailed: the server died, or refused all requests of a block.
+    """
+    options = prepared.options
+    chat = ChatOptions(
+        model=options.model,
+        run_token=secrets.token_hex(4),
+        prompt=options.prompt,
+        max_tokens=options.max_tokens,
+        seed=options.seed,
+    )
+    next_number = 0
+    with asyncio.Runner() as runner:
+        client = runner.run(_opened(server.url))
+        try:
+            for position, block in enumerate(prepared.blocks, 1):
+                progress.step(f"{_title(block)}, {position} of {len(prepared.blocks)}")
+                numbers = range(next_number, next_number + block.request_count)
+                next_number = numbers.stop
+                # Made before the block: generating an image beside a request would slow that request down.
+                requests = [chat_request(chat, number, [prepared.images[number]]) for number in numbers]
+                with journal.step(_title(block)), _watched(block, prepared.collectors):
+                    ended = _Ended(journal, progress, block)
+                    runner.run(_send(client, block, requests, _load(options), ended))
+                server.remember_family()
+                _check(server, block, ended.requests)
+                for collector in prepared.collectors:
+                    journal.set_collector(collector.info)
+        finally:
+            runner.run(client.__aexit__(None, None, None))
+
+
+class _Ended:
+    """Receives each request as it ends."""
+
+    def __init__(self, journal: Journal, progress: Progress, block: Block) -> None:
+        self.requests: list[Request] = []
+        self._journal, self._progress, self._block = journal, progress, block
+
+    def __call__(self, request: Request) -> None:
+        self.requests.append(request)
+        self._journal.add_request(request)
+        self._progress.detail(f"{len(self.requests)} of {self._block.request_count} requests")
+
+
+async def _opened(url: str) -> ChatClient:
+    return await ChatClient(url).__aenter__()
+
+
+async def _send(
+    client: ChatClient, block: Block, requests: list[ChatRequest], load: Load, ended: _Ended
+) -> None:
+    await client.run_block(block, requests, load, on_request=ended)
+
+
+def _load(options: RunOptions) -> Load:
+    if options.rate_per_s is not None:
+        return OpenLoop(options.rate_per_s, seed=options.seed)
+    return ClosedLoop(options.concurrency)
+
+
+def _title(block: Block) -> str:
+    return "Warm-up" if block.phase == Phase.WARM_UP else f"Block {block.index} ({block.phase})"
+
+
+@contextmanager
+def _watched(block: Block, collectors: list[Collector]) -> Iterator[None]:
+    """The profilers record in a profiled block, and only there."""
+    if block.phase != Phase.PROFILED:
+        yield
+        return
+    for collector in collectors:
+        collector.resume()
+    try:
+        yield
+    finally:
+        for collector in collectors:
+            collector.pause()
+
+
+def _check(server: Server, block: Block, requests: list[Request]) -> None:
+    """A block in which nothing worked means that the server is dying or refuses this workload altogether."""
+    server.check_alive("in mid-run")
+    failed = [request for request in requests if request.error]
+    if len(failed) < max(1, len(requests)):
+        return
+    deadline_s = time.monotonic() + _DEATH_WAIT_S
+    while time.monotonic() < deadline_s and any(request.http_status != 400 for request in failed):
+        server.check_alive("in mid-run")
+        time.sleep(0.2)
+    reason = failed[0].error if failed else "no request was sent"
+    raise EngineFailed(
+        f"all {len(requests)} requests of {_title(block).lower()} failed: {reason}",
+        hint=f"the engine's log is {server.log}",
+    )

@@ -1,0 +1,223 @@
+"""From raw captures to tables and results; everything here can be done again from the run folder alone."""
+
+import statistics
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vlmprof.analysis.request_spans import SpanIndex
+from vlmprof.analysis.stats import paired_ratio
+from vlmprof.analysis.summary import summarise
+from vlmprof.analysis.ttft import attribute
+from vlmprof.errors import ClockError, FileUnreadable
+from vlmprof.model.process import Role
+from vlmprof.model.request import Phase, Request
+from vlmprof.model.results import BreakdownResult, SummaryResult, request_breakdown
+from vlmprof.model.run_folder import RunFolder
+from vlmprof.model.run_info import IMPORTED, ClockEvidence, RatioInterval
+from vlmprof.model.table_io import write_table
+from vlmprof.model.tables import PROCESSES, REQUESTS
+from vlmprof.read.spans import SpanCapture, read_spans
+from vlmprof.session.capture import Sampled, read_gpu_files, read_samples
+from vlmprof.session.journal import read_requests
+from vlmprof.session.options import Progress, Silent
+from vlmprof.session.served_requests import requests_from_spans
+from vlmprof.units import NS_PER_MS, format_ns, format_share
+
+_UNCERTAIN_NS = NS_PER_MS
+_REFUSED_SHARE_OF_TTFT = 0.1
+_UNATTRIBUTED_SHARE = 0.03
+
+
+def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResult:
+    """Write `tables/` and `results/` from `raw/`, and the evidence of clocks and quality into run.json.
+
+    Raises:
+        FileUnreadable: span files or run.json cannot be read, or the run was imported and has no captures.
+        ClockError: samples cannot be put on the session clock well enough; all results without them are written.
+    """
+    progress = progress or Silent()
+    progress.step("Analysing")
+    info = folder.read_info()
+    if info.model.name == IMPORTED and not any(folder.raw.glob("*")):
+        raise FileUnreadable(
+            f"{folder.path} was imported: it has tables and no captures to analyse again",
+            hint="import the files again: vlmprof import FILES -o RUN --overwrite",
+        )
+    progress.detail("spans")
+    spans = read_spans(folder.raw)
+    requests = read_requests(folder) or requests_from_spans(spans, info.steps)
+    breakdown = _breakdown(requests, spans)
+    progress.detail("stack samples")
+    sampled = read_samples(folder.raw, spans)
+    served = {process.pid for process in spans.processes if process.role != Role.OTHER}
+    refusal = _refuse_uncertain(sampled, breakdown, served)
+    progress.detail("GPU timeline")
+    gpu = read_gpu_files(folder.raw, spans)
+    progress.detail("tables")
+    tables = {
+        "requests": _request_table(requests),
+        "processes": _process_table(spans),
+        "spans": spans.table,
+        "samples": sampled.samples,
+        "stacks": sampled.stacks,
+        "frames": sampled.frames,
+        "gpu_kernels": gpu.kernels,
+        "gpu_copies": gpu.copies,
+        "cuda_api": gpu.calls,
+    }
+    for name, table in tables.items():
+        write_table(folder, name, table)
+    progress.detail("summary")
+    names = ("requests", "processes", "samples", "stacks", "frames")
+    summary = summarise(info, breakdown, **{name: tables[name] for name in names})
+    folder.write_result("breakdown", breakdown)
+    folder.write_result("summary", summary)
+    warnings = [*sampled.warnings, *gpu.warnings, *_warnings(spans, sampled, summary)]
+    folder.write_info(
+        msgspec.structs.replace(
+            info,
+            agents=spans.agents,
+            clocks=[_span_clock(), *sampled.clocks, *gpu.clocks],
+            quality=[*spans.quality, *sampled.quality],
+            overhead=_overhead(requests),
+            analysis_warnings=list(dict.fromkeys(warnings)),
+        )
+    )
+    if refusal is not None:
+        raise refusal
+    return summary
+
+
+def _breakdown(requests: list[Request], spans: SpanCapture) -> BreakdownResult:
+    index = SpanIndex(spans.table, {process.pid: process.role for process in spans.processes})
+    return BreakdownResult(
+        requests=[
+            request_breakdown(
+                attribute(request.id, request.sent_ns, request.first_token_ns, index),
+                request.phase,
+                request.block,
+            )
+            for request in sorted(requests, key=lambda request: request.sent_ns)
+            if request.first_token_ns is not None and not request.error and request.phase != Phase.WARM_UP
+        ]
+    )
+
+
+def _span_clock() -> ClockEvidence:
+    return ClockEvidence(
+        source="spans", method="recorded on the session clock", offset_ns=0, drift_ppm=0.0, uncertainty_ns=0
+    )
+
+
+def _refuse_uncertain(sampled: Sampled, breakdown: BreakdownResult, served: set[int]) -> ClockError | None:
+    """Take out samples whose clock is worse than a tenth of what they are to explain.
+
+    Those of a process that serves no request, as vLLM's resource tracker, which has no beacons, go alone;
+    without those of a served one the rest would be a skewed picture, and all go.
+    """
+    if not sampled.clocks or not breakdown.requests:
+        return None
+    median_ns = statistics.median(request.ttft_ns for request in breakdown.requests)
+    uncertain = {
+        _pid_of(clock): clock
+        for clock in sorted(sampled.clocks, key=lambda clock: clock.uncertainty_ns)
+        if clock.uncertainty_ns > _REFUSED_SHARE_OF_TTFT * median_ns
+    }
+    refused = [clock for pid, clock in uncertain.items() if pid in served]
+    if not refused:
+        left_out = pa.array(list(uncertain), sampled.samples["pid"].type)
+        sampled.samples = sampled.samples.filter(pc.invert(pc.is_in(sampled.samples["pid"], left_out)))
+        return None
+    worst = refused[-1]
+    sampled.samples = sampled.samples.slice(0, 0)
+    sampled.warnings.append(f"stack samples left out: the clock of {worst.source} is too uncertain")
+    return ClockError(
+        f"the clock of {worst.source} is uncertain by {format_ns(worst.uncertainty_ns)}, more than a tenth of the "
+        f"median TTFT of {format_ns(median_ns)}",
+        hint="sample more often with --interval, or run without: --cpu-profiler none",
+    )
+
+
+def _pid_of(clock: ClockEvidence) -> int:
+    """The process of a sampler's clock: its source is `austin:4711` or `py-spy:4711`."""
+    return int(clock.source.rpartition(":")[2])
+
+
+def _warnings(spans: SpanCapture, sampled: Sampled, summary: SummaryResult) -> list[str]:
+    warnings = [
+        f"{agent.role} (process {agent.pid}): this engine version lacks the boundary {missing}"
+        for agent in spans.agents
+        for missing in agent.missing
+    ]
+    if not spans.agents:
+        warnings.append("the agent was loaded in no process of the engine: nothing can be attributed")
+    warnings += [
+        f"the clock of {clock.source} is uncertain by {format_ns(clock.uncertainty_ns)}"
+        for clock in sampled.clocks
+        if clock.uncertainty_ns > _UNCERTAIN_NS
+    ]
+    if summary.unattributed_worst_share > _UNATTRIBUTED_SHARE:
+        share = format_share(summary.unattributed_worst_share)
+        warnings.append(f"{share} of the worst request's TTFT is unattributed")
+    if summary.failed_requests:
+        warnings.append(f"{summary.failed_requests} requests failed; see tables/requests.parquet")
+    return warnings
+
+
+def _overhead(requests: list[Request]) -> RatioInterval | None:
+    """The TTFT of profiled blocks against that of the control blocks beside them."""
+    return paired_ratio(_blocks(requests, Phase.CONTROL), _blocks(requests, Phase.PROFILED))
+
+
+def _blocks(requests: list[Request], phase: Phase) -> list[list[float]]:
+    numbers = sorted({request.block for request in requests if request.phase == phase})
+    return [
+        [
+            float(request.ttft_ns)
+            for request in requests
+            if request.block == number and request.ttft_ns is not None and not request.error
+        ]
+        for number in numbers
+    ]
+
+
+def _request_table(requests: list[Request]) -> Any:
+    return _as_table([_request_row(request) for request in requests], REQUESTS)
+
+
+def _request_row(request: Request) -> dict[str, Any]:
+    row = {name: getattr(request, name) for name in REQUESTS.names if not name.startswith("image_")}
+    return row | {
+        "image_tokens": request.image_tokens,
+        "phase": str(request.phase),
+        "image_names": [image.name for image in request.images],
+        "image_widths": [image.width for image in request.images],
+        "image_heights": [image.height for image in request.images],
+        "image_bytes": [image.size_bytes for image in request.images],
+    }
+
+
+def _process_table(spans: SpanCapture) -> Any:
+    rows = [
+        {
+            "pid": process.pid,
+            "parent_pid": process.parent_pid,
+            "role": str(process.role),
+            "rank": process.rank,
+            "name": process.name,
+            "threads": [{"tid": thread.tid, "name": thread.name} for thread in process.threads],
+        }
+        for process in spans.processes
+    ]
+    return _as_table(rows, PROCESSES)
+
+
+def _as_table(rows: list[dict[str, Any]], schema: Any) -> Any:
+    """Rows under a schema; pyarrow builds dictionary columns only by a cast."""
+    plain = pa.schema(
+        [(field.name, pa.string() if pa.types.is_dictionary(field.type) else field.type) for field in schema]
+    )
+    return pa.Table.from_pylist(rows, schema=plain).cast(schema)

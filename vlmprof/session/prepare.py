@@ -1,0 +1,149 @@
+"""Everything that can be refused is refused here, before a server is started or a folder is made."""
+
+import sys
+import time
+from dataclasses import dataclass
+
+from vlmprof import __version__
+from vlmprof.collect.base import Collector
+from vlmprof.collect.choose import choose_cpu, choose_gpu
+from vlmprof.engines.vllm import (
+    VllmInstallation,
+    choose_port,
+    find_vllm,
+    resolve_model,
+    serve_command,
+)
+from vlmprof.model.run_folder import RunFolder
+from vlmprof.model.run_info import (
+    SCHEMA_VERSION,
+    CachePolicy,
+    CollectorInfo,
+    EngineInfo,
+    ModelInfo,
+    RunInfo,
+    WorkloadInfo,
+)
+from vlmprof.session.host import describe_host
+from vlmprof.session.options import Progress, RunOptions
+from vlmprof.workload.images import ImageSource, folder_images, generated_images
+from vlmprof.workload.load_command import check_load_command
+from vlmprof.workload.schedule import Block, plan_blocks
+
+_CACHE_NOTE = (
+    "every request carries another image and another prompt number, so that neither the multimodal cache nor "
+    "the prefix cache can answer it; the engine's caches are on, as its users run them"
+)
+_LOAD_CACHE_NOTE = "the load command decides which images and prompts repeat"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that can start: what to serve, what to send, what watches."""
+
+    options: RunOptions
+    model: ModelInfo
+    engine: VllmInstallation
+    port: int
+    blocks: list[Block]
+    images: ImageSource
+    skipped_images: list[str]
+    folder: RunFolder
+    cpu: Collector | None
+    gpu: Collector | None
+    infos: list[CollectorInfo]
+
+    @property
+    def collectors(self) -> list[Collector]:
+        return [collector for collector in (self.cpu, self.gpu) if collector is not None]
+
+
+def prepare(options: RunOptions, progress: Progress) -> Prepared:
+    """Check model, engine, port, load, images and profilers, then make the run folder.
+
+    Raises:
+        VlmprofError: the first of them that does not do.
+    """
+    progress.step("Checking")
+    model = resolve_model(options.model)
+    blocks = plan_blocks(
+        options.requests, warm_up=options.warm_up, concurrency=options.concurrency, seed=options.seed
+    )
+    progress.detail("engine")
+    engine = find_vllm(options.python)
+    port = choose_port(options.port)
+    serve_command(engine, options.model, port, options.engine_args)
+    if options.load_command:
+        check_load_command(options.load_command)
+    progress.detail("images")
+    images, skipped = _images(options)
+    for name in skipped:
+        progress.note(f"skipped image {name}")
+    progress.detail("profilers")
+    folder = RunFolder(options.out)
+    cpu, cpu_info = choose_cpu(
+        options.cpu_profiler, folder.raw, austin=options.austin, interval_ns=options.interval_ns
+    )
+    gpu, gpu_info = choose_gpu(options.gpu_profiler, folder.raw, keep_reports=options.keep_reports)
+    for info in (cpu_info, gpu_info):
+        progress.note(f"{info.kind.upper()} profiler: {info.reason}")
+    if options.overwrite:
+        folder.remove()
+    RunFolder.create(options.out)
+    return Prepared(
+        options, model, engine, port, blocks, images, skipped, folder, cpu, gpu, [cpu_info, gpu_info]
+    )
+
+
+def _images(options: RunOptions) -> tuple[ImageSource, list[str]]:
+    count = options.requests + options.warm_up
+    if options.images is None:
+        return generated_images(count, options.seed), []
+    found = folder_images(options.images, count)
+    return found, [str(image) for image in found.skipped]
+
+
+def first_info(prepared: Prepared, command: list[str]) -> RunInfo:
+    """run.json as it stands before the server starts."""
+    options = prepared.options
+    return RunInfo(
+        schema_version=SCHEMA_VERSION,
+        vlmprof_version=__version__,
+        name=prepared.folder.path.name,
+        status="running",
+        created_unix_ns=time.time_ns(),
+        command=options.command or sys.argv,
+        model=prepared.model,
+        host=describe_host(),
+        engine=EngineInfo(
+            name="vllm",
+            version=prepared.engine.version,
+            command=command,
+            python=prepared.engine.packages["python"],
+            packages=prepared.engine.packages,
+            device=prepared.engine.device,
+        ),
+        workload=_workload(prepared),
+        cache_policy=CachePolicy(
+            distinct_images=not options.load_command,
+            distinct_prompts=not options.load_command,
+            note=_LOAD_CACHE_NOTE if options.load_command else _CACHE_NOTE,
+        ),
+        collectors=prepared.infos,
+    )
+
+
+def _workload(prepared: Prepared) -> WorkloadInfo:
+    options = prepared.options
+    return WorkloadInfo(
+        image_source="" if options.load_command else prepared.images.description,
+        prompt=options.prompt,
+        requests=options.requests,
+        warm_up=options.warm_up,
+        concurrency=options.concurrency,
+        rate_per_s=options.rate_per_s,
+        max_tokens=options.max_tokens,
+        seed=options.seed,
+        load_command=options.load_command,
+        skipped_images=prepared.skipped_images,
+    )

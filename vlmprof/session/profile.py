@@ -1,0 +1,137 @@
+"""One whole run: prepare, serve, measure, stop, analyse; whatever happens, nothing captured is lost."""
+
+from contextlib import ExitStack
+
+import msgspec
+
+from vlmprof.agent.control import AgentControl
+from vlmprof.collect.base import Collector, Served
+from vlmprof.engines.server import Server, start_server
+from vlmprof.engines.vllm import HOST, serve_command, serve_environment
+from vlmprof.errors import Interrupted, VlmprofError
+from vlmprof.model.run_folder import RunFolder
+from vlmprof.session.counters import difference, read_counters
+from vlmprof.session.interrupts import ignoring_interrupts, terminate_as_interrupt
+from vlmprof.session.journal import Journal, disk_errors
+from vlmprof.session.measure import measure
+from vlmprof.session.measure_load import measure_load
+from vlmprof.session.options import Progress, RunOptions
+from vlmprof.session.pipeline import rebuild
+from vlmprof.session.prepare import Prepared, first_info, prepare
+
+IMAGE_TOKEN_COUNTS = "--enable-prompt-tokens-details"
+
+
+def profile(options: RunOptions, progress: Progress) -> RunFolder:
+    """Run a model under the profilers and analyse what they saw.
+
+    Returns:
+        A complete run folder, its report not yet written.
+
+    Raises:
+        VlmprofError: with the folder kept and marked `partial` or `failed`, where there was one.
+    """
+    with terminate_as_interrupt():
+        prepared = prepare(options, progress)
+        folder = prepared.folder
+        command = _command(prepared)
+        journal = Journal(folder, first_info(prepared, command))
+        try:
+            with disk_errors(folder.path):
+                _serve_and_measure(prepared, command, journal, progress)
+                journal.close("complete")
+                _analyse(folder, journal, progress)
+        except KeyboardInterrupt as error:
+            journal.close("partial", "interrupted")
+            raise Interrupted(
+                f"interrupted; {journal.finished_requests} requests are kept in {folder.path}",
+                hint=f"`vlmprof report {folder.path} --rebuild` shows what they say",
+            ) from error
+        except VlmprofError as error:
+            journal.close("partial" if journal.finished_requests else "failed", error.message)
+            raise
+    return folder
+
+
+def _analyse(folder: RunFolder, journal: Journal, progress: Progress) -> None:
+    """Tables and results; what it writes into run.json stays there when the journal has another last word."""
+    try:
+        rebuild(folder, progress)
+    finally:
+        journal.info = folder.read_info()
+
+
+def _command(prepared: Prepared) -> list[str]:
+    options = prepared.options
+    own = [argument for collector in prepared.collectors for argument in collector.engine_args()]
+    if IMAGE_TOKEN_COUNTS not in options.engine_args:
+        own.append(IMAGE_TOKEN_COUNTS)
+    command = serve_command(prepared.engine, options.model, prepared.port, [*own, *options.engine_args])
+    for collector in prepared.collectors:
+        command = collector.wrap_command(command)
+    return command
+
+
+def _serve_and_measure(prepared: Prepared, command: list[str], journal: Journal, progress: Progress) -> None:
+    ending = ExitStack()
+    try:
+        _run(prepared, command, journal, progress, ending)
+    finally:
+        with ignoring_interrupts():
+            ending.close()
+
+
+def _run(
+    prepared: Prepared, command: list[str], journal: Journal, progress: Progress, ending: ExitStack
+) -> None:
+    """Start, measure; what has to be ended afterwards is left with `ending`."""
+    agent = AgentControl(prepared.folder.raw)
+    progress.step(f"Starting vLLM {prepared.engine.version}")
+    with journal.step("Start server"):
+        server = _start(prepared, command, agent)
+        ending.callback(_stop_server, server, progress)
+        server.wait_until_ready(prepared.options.ready_timeout_s, progress.detail)
+    ending.callback(_flush_spans, agent, journal)
+    for collector in prepared.collectors:
+        ending.callback(_stop_collector, collector, journal, progress)
+        collector.attach(Served(server.pid, server.url))
+    before = read_counters(server.url)
+    if prepared.options.load_command:
+        measure_load(prepared, server, journal, progress)
+    else:
+        measure(prepared, server, journal, progress)
+    _note_cache_counters(journal, difference(before, read_counters(server.url)))
+
+
+def _start(prepared: Prepared, command: list[str], agent: AgentControl) -> Server:
+    environment = serve_environment(prepared.engine) | agent.environment(beacons=prepared.cpu is not None)
+    for collector in prepared.collectors:
+        environment |= collector.environment()
+    url = f"http://{HOST}:{prepared.port}"
+    return start_server(command, environment, url, prepared.folder.raw / "server.log")
+
+
+def _note_cache_counters(journal: Journal, counters: dict[str, float]) -> None:
+    policy = journal.info.cache_policy
+    if policy is None:
+        return
+    journal.update(cache_policy=msgspec.structs.replace(policy, counters=counters))
+    hits = counters.get("mm_cache_hits", 0.0)
+    if policy.distinct_images and hits:
+        journal.warn(f"the multimodal cache answered {hits:.0f} requests although all images differ")
+
+
+def _flush_spans(agent: AgentControl, journal: Journal) -> None:
+    for pid in agent.wait_for_flush():
+        journal.warn(f"process {pid} did not write its last spans")
+
+
+def _stop_collector(collector: Collector, journal: Journal, progress: Progress) -> None:
+    progress.step(f"Stopping {collector.name}")
+    collector.stop()
+    journal.set_collector(collector.info)
+
+
+def _stop_server(server: Server, progress: Progress) -> None:
+    progress.step("Stopping the server")
+    server.stop()
