@@ -3,6 +3,7 @@
 Standard library and `vlmprof.model` alone: this package is loaded into the served processes.
 """
 
+from vlmprof.patching.launch import Launch
 from vlmprof.patching.patch import Patch, fingerprint
 from vlmprof.patching.patch_set import PatchCounts, PatchedCall, PatchSet
 from vlmprof.patching.recipe import (
@@ -23,6 +24,7 @@ __all__ = [
     "Exactness",
     "Family",
     "Fits",
+    "Launch",
     "Need",
     "Patch",
     "PatchCounts",

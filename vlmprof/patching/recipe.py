@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vlmprof.model.run_folder import RunFolder
+from vlmprof.patching.launch import Launch
 from vlmprof.patching.patch import Patch
 
 
@@ -75,6 +76,8 @@ class Diagnosis:
 
 
 Diagnose = Callable[[RunFolder], Diagnosis]
+PrepareLaunch = Callable[[], Launch]
+"""Makes ready what a server needs, which may take minutes, and says how to start it; raises ToolMissing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,9 @@ class Recipe:
         needs, conflicts: numbers of recipes that must, or must not, be on with it.
         tolerance: for a recipe that is not exact, by how much outputs may differ and why.
         patches: empty where no change of ours is left to make: `standing` says why.
+        launch: for a recipe that is switched by restart, how a server with it is started.
+        baseline: for a recipe that an engine has upstream, how a server with the old behaviour is started,
+            by the family that it is old for.
     """
 
     number: int
@@ -105,3 +111,5 @@ class Recipe:
     conflicts: tuple[int, ...] = ()
     fits: tuple[Fits, ...] = ()
     patches: tuple[Patch, ...] = field(default=())
+    launch: PrepareLaunch | None = None
+    baseline: Mapping[Family, Launch] = field(default_factory=dict)
