@@ -47,11 +47,35 @@ class HostInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecipeUse(msgspec.Struct, frozen=True, kw_only=True):
-    """A recipe that was on; `calls` counts how often its patched functions ran, per process label."""
+    """A recipe that was on in at least one block.
+
+    Attributes:
+        calls: how often its replacements ran while it was on, per role of the process.
+        failures: how many of those calls raised and were served by the engine's own way.
+    """
 
     number: int
     slug: str
-    calls: dict[str, int]
+    calls: dict[str, int] = {}
+    failures: int = 0
+
+
+class BlockInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One planned block of requests; its requests carry `index` as their `block`.
+
+    Attributes:
+        recipe_set: numbers of the recipes that are on, `1,2,8`; empty for none.
+        round: blocks of one round are compared with one another: each arm comes once in it, in random order;
+            None for blocks that take part in no comparison (warm-up, profiled and plain control blocks).
+        arm: what the block stands for in its round: `A` the baseline, `A2` the baseline once more, whose
+            difference to `A` is the noise floor, else the name of a set under trial: `B`, or a ladder's step.
+    """
+
+    index: int
+    phase: str
+    recipe_set: str = ""
+    round: int | None = None
+    arm: str = ""
 
 
 class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +180,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of run.json.
 
     Attributes:
-        status: `running`, `complete`, `partial` or `failed`.
+        status: `running`, `complete`, `partial`, `failed`, or `invalid` where a recipe that was on was never
+            called; `error` says why.
         warnings: what happened while the run was made; analysis_warnings: what its analysis found, replaced by
             the next analysis.
     """
@@ -173,6 +198,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     workload: WorkloadInfo | None = None
     cache_policy: CachePolicy | None = None
     recipes: list[RecipeUse] = []
+    blocks: list[BlockInfo] = []
     collectors: list[CollectorInfo] = []
     clocks: list[ClockEvidence] = []
     overhead: RatioInterval | None = None
