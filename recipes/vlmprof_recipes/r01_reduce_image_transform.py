@@ -28,6 +28,6 @@ recipe = Recipe(
     # Its own time is copying: 4 bytes of float32 pixels in 3 channels against 8 of mask, 12 of 20 a pixel.
     diagnose=removing(Removes("Idefics3ImageProcessor._preprocess", "self", 12 / 20)),
     processes=("api_server",),
-    fits=(VLLM, TRANSFORMERS),
-    patches=(*PREPROCESS, *FIELDS, *CACHE_KEYS),
+    fits={Family.IDEFICS3: (VLLM, TRANSFORMERS)},
+    patches={Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS)},
 )

@@ -28,6 +28,6 @@ recipe = Recipe(
     processes=("api_server", "worker"),
     # pad copies into float32 zeros: without recipe 1 the tiles would not stay uint8.
     needs=(1,),
-    fits=(VLLM, TRANSFORMERS),
-    patches=(*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS),
+    fits={Family.IDEFICS3: (VLLM, TRANSFORMERS)},
+    patches={Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS)},
 )

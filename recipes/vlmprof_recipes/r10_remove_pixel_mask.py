@@ -36,6 +36,6 @@ recipe = Recipe(
         Removes("Idefics3ImageProcessor.pad"),
     ),
     processes=("api_server", "worker"),
-    fits=(VLLM, TRANSFORMERS),
-    patches=(*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS, *FEATURES),
+    fits={Family.IDEFICS3: (VLLM, TRANSFORMERS)},
+    patches={Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS, *FEATURES)},
 )

@@ -25,6 +25,6 @@ recipe = Recipe(
     },
     diagnose=removing(Removes("Idefics3ImageProcessor.split_images", "self")),
     processes=("api_server",),
-    fits=(VLLM, TRANSFORMERS),
-    patches=(*PREPROCESS, *FIELDS, *CACHE_KEYS),
+    fits={Family.IDEFICS3: (VLLM, TRANSFORMERS)},
+    patches={Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS)},
 )

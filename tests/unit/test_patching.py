@@ -15,7 +15,19 @@ import pytest
 
 from vlmprof.errors import ExitCode, RecipeMisfit
 from vlmprof.model.run_folder import RunFolder
-from vlmprof.patching import Diagnosis, Fits, Patch, PatchCounts, PatchSet, Recipe, RecipeSwitch, fingerprint
+from vlmprof.patching import (
+    Diagnosis,
+    Family,
+    Fits,
+    Patch,
+    PatchCounts,
+    PatchSet,
+    Recipe,
+    RecipeSwitch,
+    fingerprint,
+)
+
+_FAMILY = Family.IDEFICS3
 
 _ENGINE = textwrap.dedent("""
     def double(number):
@@ -82,8 +94,8 @@ def _recipe(*patches: Patch, number: int = 1, fits: tuple[Fits, ...] = ()) -> Re
         here="-",
         standing={},
         diagnose=_no_diagnosis,
-        patches=patches,
-        fits=fits,
+        patches={_FAMILY: patches},
+        fits={_FAMILY: fits},
     )
 
 
@@ -94,7 +106,7 @@ def _double(engine: ModuleType, by: str = "ten_times") -> Patch:
 def test_a_function_is_replaced_also_where_an_earlier_import_bound_it(engine: ModuleType) -> None:
     """double(3) is 6, ten times that 60, through the module and through both names of its user."""
     user = importlib.import_module("toy_user")
-    patches = PatchSet([_recipe(_double(engine))], RecipeSwitch.private([1]))
+    patches = PatchSet([_recipe(_double(engine))], RecipeSwitch.private([1]), _FAMILY)
     patches.apply()
     assert (engine.double(3), user.double(3), user.earlier(3)) == (60, 60, 60)
     patches.undo()
@@ -105,7 +117,7 @@ def test_a_module_that_is_loaded_later_is_patched_before_anyone_binds_its_functi
     engine: ModuleType,
 ) -> None:
     """The user imports the engine itself here, and gets the replacement already."""
-    patches = PatchSet([_recipe(_double(engine))], RecipeSwitch.private([1]))
+    patches = PatchSet([_recipe(_double(engine))], RecipeSwitch.private([1]), _FAMILY)
     del sys.modules["toy_engine"]
     patches.apply()
     user = importlib.import_module("toy_user")
@@ -125,7 +137,7 @@ def test_methods_static_methods_and_inherited_ones_are_replaced_and_undone_to_th
         _patch(model.inherited, "Model.inherited", "self number"),
     ]
     before = dict(vars(model))
-    patch_set = PatchSet([_recipe(*patches)], RecipeSwitch.private([1]))
+    patch_set = PatchSet([_recipe(*patches)], RecipeSwitch.private([1]), _FAMILY)
     patch_set.apply()
     assert (model().encode(1), model.load(3), model().inherited(4)) == (20, 20, 40)
     assert engine.Base().inherited(4) == 4
@@ -140,7 +152,7 @@ def test_two_recipes_on_one_function_stack_and_are_undone_last_first(engine: Mod
     original = engine.double
     first = _recipe(_double(engine), number=1)
     second = _recipe(replace(_double(engine), follows_switch=False), number=2)
-    patches = PatchSet([first, second], RecipeSwitch.private([1, 2]))
+    patches = PatchSet([first, second], RecipeSwitch.private([1, 2]), _FAMILY)
     patches.apply()
     assert engine.double(3) == 600
     patches.undo()
@@ -150,7 +162,7 @@ def test_two_recipes_on_one_function_stack_and_are_undone_last_first(engine: Mod
 def test_a_patch_that_two_recipes_share_is_installed_once_and_acts_for_either(engine: ModuleType) -> None:
     """60 with recipe 1, 60 with recipe 2, 60 with both, 6 with none."""
     switch = RecipeSwitch.private()
-    patches = PatchSet([_recipe(_double(engine), number=n) for n in (1, 2)], switch)
+    patches = PatchSet([_recipe(_double(engine), number=n) for n in (1, 2)], switch, _FAMILY)
     patches.apply()
     found = []
     for numbers in ([1], [2], [1, 2], []):
@@ -163,7 +175,7 @@ def test_a_patch_that_two_recipes_share_is_installed_once_and_acts_for_either(en
 def test_calls_are_counted_while_the_recipe_is_on(engine: ModuleType) -> None:
     """Two of three calls are made with the recipe on."""
     switch = RecipeSwitch.private([1])
-    patches = PatchSet([_recipe(_double(engine))], switch)
+    patches = PatchSet([_recipe(_double(engine))], switch, _FAMILY)
     patches.apply()
     engine.double(1)
     engine.double(1)
@@ -177,7 +189,7 @@ def test_a_replacement_that_raises_gives_way_to_the_original_and_is_counted(
     engine: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Both calls get 6 from the original; the log tells the first failure, the counts both."""
-    patches = PatchSet([_recipe(_double(engine, by="broken"))], RecipeSwitch.private([1]))
+    patches = PatchSet([_recipe(_double(engine, by="broken"))], RecipeSwitch.private([1]), _FAMILY)
     patches.apply()
     assert [engine.double(3), engine.double(3)] == [6, 6]
     patches.undo()
@@ -191,7 +203,7 @@ def test_what_the_original_raises_is_raised_and_is_no_failure_of_the_recipe(engi
     """A negative number is refused with and without the recipe, and not tried twice."""
     model = engine.Model
     patches = PatchSet(
-        [_recipe(_patch(model.encode, "Model.encode", "self number"))], RecipeSwitch.private([1])
+        [_recipe(_patch(model.encode, "Model.encode", "self number"))], RecipeSwitch.private([1]), _FAMILY
     )
     patches.apply()
     with pytest.raises(ValueError, match="negative"):
@@ -215,7 +227,7 @@ def test_a_misfit_is_refused_before_anything_is_changed(
     original = engine.Model.load
     fitting = _patch(original, "Model.load", "number")
     patches = PatchSet(
-        [_recipe(fitting, replace(_double(engine), **change), number=7)], RecipeSwitch.private()
+        [_recipe(fitting, replace(_double(engine), **change), number=7)], RecipeSwitch.private(), _FAMILY
     )
     with pytest.raises(RecipeMisfit) as refused:
         patches.check()
@@ -231,7 +243,7 @@ def test_a_recipe_for_an_engine_that_cannot_be_imported_is_refused(engine: Modul
     """`apply` would wait for the module for ever: `check` asks for it."""
     patch = replace(_double(engine), target="toy_engine_2:double")
     with pytest.raises(RecipeMisfit, match="cannot be imported"):
-        PatchSet([_recipe(patch)], RecipeSwitch.private()).check()
+        PatchSet([_recipe(patch)], RecipeSwitch.private(), _FAMILY).check()
 
 
 @pytest.mark.parametrize(
@@ -243,7 +255,7 @@ def test_a_recipe_for_an_engine_that_cannot_be_imported_is_refused(engine: Modul
 )
 def test_a_version_outside_the_range_is_refused(engine: ModuleType, fits: Fits, said: str) -> None:
     """The installed pytest is newer than 2.0; the other distribution does not exist."""
-    patches = PatchSet([_recipe(_double(engine), fits=(fits,))], RecipeSwitch.private())
+    patches = PatchSet([_recipe(_double(engine), fits=(fits,))], RecipeSwitch.private(), _FAMILY)
     with pytest.raises(RecipeMisfit, match=said):
         patches.check()
 
@@ -264,7 +276,7 @@ def test_the_switch_of_another_process_is_obeyed_and_obeys(engine: ModuleType, t
     assert json.loads(child.stdout) == 0b10
     assert switch.mask == 1 << 63 | 0b10
     assert path.read_bytes()[:8] == b"\x01" + bytes(7), "the agent's byte is left alone"
-    patches = PatchSet([_recipe(_double(engine))], switch)
+    patches = PatchSet([_recipe(_double(engine))], switch, _FAMILY)
     patches.apply()
     assert engine.double(3) == 60
     patches.undo()

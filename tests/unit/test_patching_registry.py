@@ -1,12 +1,15 @@
 """Sets of recipes: numbers, needs and conflicts are checked before a server starts."""
 
+from dataclasses import replace
+
 import pytest
 
 from vlmprof.errors import RecipeMisfit, UsageError
 from vlmprof.model.run_folder import RunFolder
-from vlmprof.patching import Diagnosis, Patch, Recipe
+from vlmprof.patching import Diagnosis, Family, Need, Patch, Recipe, Standing
 from vlmprof.patching.registry import check_together, load_recipes, parse_numbers
 
+_FAMILY = Family.QWEN3_VL
 _PATCH = Patch("engine:f", "recipe:g", parameters=(), fingerprints=())
 
 
@@ -31,7 +34,7 @@ def _recipe(
         diagnose=_no_diagnosis,
         needs=needs,
         conflicts=conflicts,
-        patches=patches,
+        patches={_FAMILY: patches},
     )
 
 
@@ -48,14 +51,14 @@ _RECIPES = {
 )
 def test_numbers_are_read_in_the_order_given(text: str, numbers: tuple[int, ...]) -> None:
     """`all` leaves out recipe 4, which has no patch; a number that is named twice counts once."""
-    assert parse_numbers(text, _RECIPES) == numbers
+    assert parse_numbers(text, _RECIPES, _FAMILY) == numbers
 
 
 @pytest.mark.parametrize("text", ["2", "x", "1;8", "-1"])
 def test_an_unknown_recipe_is_refused_and_the_known_ones_are_named(text: str) -> None:
     """The hint is what a person needs to correct the command."""
     with pytest.raises(UsageError, match="there is no recipe") as refused:
-        parse_numbers(text, _RECIPES)
+        parse_numbers(text, _RECIPES, _FAMILY)
     assert refused.value.hint == "recipes: 1, 4, 8, 9"
 
 
@@ -64,19 +67,28 @@ def test_an_unknown_recipe_is_refused_and_the_known_ones_are_named(text: str) ->
     [
         ((8,), "recipe 8 (toy_8) needs recipe 1"),
         ((1, 9), "recipe 9 (toy_9) conflicts with recipe 1"),
-        ((4,), "recipe 4 (toy_4) has nothing to apply"),
+        ((4,), "recipe 4 (toy_4) has nothing to apply to Qwen3-VL"),
     ],
 )
 def test_a_set_that_cannot_be_on_together_is_refused(numbers: tuple[int, ...], said: str) -> None:
     """Each refusal names both recipes."""
     with pytest.raises(RecipeMisfit) as refused:
-        check_together(numbers, _RECIPES)
+        check_together(numbers, _RECIPES, _FAMILY)
     assert refused.value.message == said
+
+
+def test_a_recipe_of_another_family_is_not_among_all_and_is_refused_with_its_reason() -> None:
+    """Recipe 1 has a patch for Qwen3-VL alone: for SmolVLM there is nothing, and the recipe says why."""
+    standing = {Family.IDEFICS3: Standing(Need.UPSTREAM, "engine.resize does it")}
+    recipes = {1: replace(_recipe(1), standing=standing)}
+    assert parse_numbers("all", recipes, Family.IDEFICS3) == ()
+    with pytest.raises(RecipeMisfit, match=r"to SmolVLM, Idefics3: upstream, engine\.resize does it"):
+        check_together([1], recipes, Family.IDEFICS3)
 
 
 def test_a_set_with_what_it_needs_is_accepted() -> None:
     """8 needs 1, and 1 is there."""
-    check_together((8, 1), _RECIPES)
+    check_together((8, 1), _RECIPES, _FAMILY)
 
 
 def test_recipes_are_found_by_number_in_order() -> None:

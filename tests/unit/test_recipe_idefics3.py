@@ -12,7 +12,7 @@ idefics3 = pytest.importorskip("transformers.models.idefics3.image_processing_id
 smolvlm = pytest.importorskip("transformers.models.smolvlm.image_processing_smolvlm")
 
 from vlmprof.errors import RecipeMisfit  # noqa: E402
-from vlmprof.patching import PatchSet, RecipeSwitch  # noqa: E402
+from vlmprof.patching import Family, PatchSet, RecipeSwitch  # noqa: E402
 from vlmprof.patching.registry import check_together, load_recipes  # noqa: E402
 from vlmprof_recipes.idefics3_inputs import dense_features, normalized  # noqa: E402
 
@@ -26,7 +26,7 @@ def switch() -> Iterator[RecipeSwitch]:
     """The recipes of this file, installed in the real vLLM and transformers and all off."""
     switch = RecipeSwitch.private()
     recipes = load_recipes()
-    patches = PatchSet([recipes[number] for number in _NUMBERS], switch)
+    patches = PatchSet([recipes[number] for number in _NUMBERS], switch, Family.IDEFICS3)
     patches.check()
     patches.apply()
     yield switch
@@ -137,9 +137,9 @@ def test_pixels_of_another_mean_are_not_left_to_the_worker(switch: RecipeSwitch)
 def test_each_recipe_is_accepted_with_what_it_needs_and_refused_without() -> None:
     """Recipe 8 needs recipe 1: the engine's padding would turn its uint8 tiles into float32."""
     recipes = load_recipes()
-    check_together(_NUMBERS, recipes)
+    check_together(_NUMBERS, recipes, Family.IDEFICS3)
     with pytest.raises(RecipeMisfit, match=r"recipe 8 \(uint8\) needs recipe 1"):
-        check_together([8], recipes)
+        check_together([8], recipes, Family.IDEFICS3)
 
 
 class _Encoder:

@@ -3,13 +3,13 @@
 Standard library and `vlmprof.model` alone: this package is loaded into the served processes.
 """
 
+from vlmprof.patching.family import Family, family_of
 from vlmprof.patching.launch import Launch
 from vlmprof.patching.patch import Patch, fingerprint
 from vlmprof.patching.patch_set import PatchCounts, PatchedCall, PatchSet
 from vlmprof.patching.recipe import (
     Diagnosis,
     Exactness,
-    Family,
     Fits,
     Need,
     Recipe,
@@ -34,5 +34,6 @@ __all__ = [
     "RecipeSwitch",
     "Standing",
     "Switching",
+    "family_of",
     "fingerprint",
 ]

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from vlmprof.errors import RecipeMisfit
+from vlmprof.patching.family import Family
 from vlmprof.patching.import_watch import ImportWatch
 from vlmprof.patching.patch import REPLACEMENT_MARK, Patch, check_original, plain_function
 from vlmprof.patching.recipe import Recipe
@@ -75,16 +76,17 @@ class PatchedCall:
 
 
 class PatchSet:
-    """Patches of recipes, in this process.
+    """Patches of recipes for the served model's family, in this process.
 
     A patch that several recipes share is installed once, and acts where one of them is on.
     """
 
-    def __init__(self, recipes: Iterable[Recipe], switch: RecipeSwitch) -> None:
+    def __init__(self, recipes: Iterable[Recipe], switch: RecipeSwitch, family: Family) -> None:
         self._switch = switch
+        self._family = family
         self._users: dict[Patch, list[Recipe]] = {}
         for recipe in sorted(recipes, key=lambda each: each.number):
-            for patch in recipe.patches:
+            for patch in recipe.patches_for(family):
                 self._users.setdefault(patch, []).append(recipe)
         self._installed: list[_Installed] = []
         self._counts: dict[Patch, _Counter] = {}
@@ -97,7 +99,7 @@ class PatchSet:
             RecipeMisfit: names the recipe, the version and the function that do not fit.
         """
         for patch in self._users:
-            self._checked(patch, _imported(patch, self._users[patch][0]))
+            self._checked(patch, self._imported(patch))
 
     def apply(self) -> None:
         """Install every patch: at once where its module is loaded, else as soon as it is.
@@ -140,10 +142,22 @@ class PatchSet:
         if inspect.ismodule(owner):
             _rebind(raw, installed)
 
+    def _imported(self, patch: Patch) -> ModuleType:
+        recipe = self._users[patch][0]
+        check_versions(recipe, self._family)
+        try:
+            __import__(patch.module)
+        except ImportError as error:
+            raise RecipeMisfit(
+                f"recipe {recipe.number} changes {patch.target}, which cannot be imported: {error}",
+                hint="run vlmprof in the environment of the engine",
+            ) from error
+        return sys.modules[patch.module]
+
     def _checked(self, patch: Patch, module: ModuleType) -> Any:
         """The raw attribute that the patch replaces, after all checks."""
         for recipe in self._users[patch]:
-            versions = check_versions(recipe) or module.__name__
+            versions = check_versions(recipe, self._family) or module.__name__
             try:
                 owner, name = patch.owner_in(module)
             except AttributeError as error:
@@ -176,18 +190,6 @@ class _Counter:
     def read(self) -> PatchCounts:
         with self._lock:
             return PatchCounts(self._calls, self._failures)
-
-
-def _imported(patch: Patch, recipe: Recipe) -> ModuleType:
-    check_versions(recipe)
-    try:
-        __import__(patch.module)
-    except ImportError as error:
-        raise RecipeMisfit(
-            f"recipe {recipe.number} changes {patch.target}, which cannot be imported: {error}",
-            hint="run vlmprof in the environment of the engine",
-        ) from error
-    return sys.modules[patch.module]
 
 
 def _replaced(

