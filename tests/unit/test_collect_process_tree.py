@@ -1,10 +1,12 @@
 """Finding the interpreter in a tree of processes."""
 
+import os
+import signal
 import subprocess
 import sys
 
 from tests.unit.sampled_program import eventually
-from vlmprof.collect.process_tree import is_alive, is_python, python_root
+from vlmprof.collect.process_tree import handles_signal, is_alive, is_python, python_root
 
 
 def test_the_interpreter_below_a_shell_is_the_root() -> None:
@@ -30,3 +32,15 @@ def test_a_process_that_awaits_collection_is_not_alive() -> None:
     assert eventually(lambda: not is_alive(process.pid))
     process.wait()
     assert not is_alive(process.pid)
+
+
+def test_a_handler_of_its_own_is_told_from_the_default() -> None:
+    """This process handles SIGUSR1 while it has a handler for it; `sleep` has none, nor has a pid that is gone."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    assert handles_signal(os.getpid(), signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+    assert not handles_signal(os.getpid(), signal.SIGUSR1)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert not handles_signal(process.pid, signal.SIGUSR1)
+        process.kill()
+    assert not handles_signal(process.pid, signal.SIGUSR1)

@@ -1,5 +1,7 @@
 """The served processes as the samplers need them: which of a tree are Python interpreters, and alive."""
 
+import re
+import signal
 from pathlib import Path
 
 import psutil
@@ -37,6 +39,15 @@ def is_python(pid: int) -> bool:
         return "/libpython3." in Path(f"/proc/{pid}/maps").read_text()
     except OSError:
         return False
+
+
+def handles_signal(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler of its own for a signal; False for one that is gone."""
+    try:
+        caught = re.search(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return bool(caught and int(caught[1], 16) >> (number - 1) & 1)
 
 
 def _tree(pid: int) -> list[psutil.Process]:

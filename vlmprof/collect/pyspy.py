@@ -5,7 +5,6 @@ and forked processes share those: their stacks would be mixed up. `--idle` keeps
 looking busy until its next sample; `--threads` adds the kernel's thread id as each stack's outermost frame.
 """
 
-import selectors
 import signal
 import subprocess
 import time
@@ -17,7 +16,7 @@ import msgspec
 from vlmprof.collect.attaching import Attaching
 from vlmprof.collect.base import CollectorKind, Served, collector_state
 from vlmprof.collect.permission import probe_target
-from vlmprof.collect.process_tree import is_alive, python_pids, python_root
+from vlmprof.collect.process_tree import handles_signal, is_alive, python_pids, python_root
 from vlmprof.collect.tools import Tool, find_tool
 from vlmprof.model.run_info import CollectorInfo
 from vlmprof.read.pyspy_index import PySpyFile
@@ -26,6 +25,7 @@ DEFAULT_RATE_HZ = 100
 
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 30
+_POLL_S = 0.005
 
 
 @dataclass(slots=True)
@@ -144,12 +144,13 @@ class PySpyCollector(Attaching):
         return _Recorder(pid, file, started_ns, process)
 
     def _wait_until_sampling(self, recorder: _Recorder) -> None:
-        """py-spy says one line when it has found the interpreter."""
-        assert recorder.process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(recorder.process.stdout, selectors.EVENT_READ)
-            said = selector.select(_START_TIMEOUT_S) and recorder.process.stdout.readline()
-        if not said and is_alive(recorder.pid):
+        """py-spy handles an interrupt from when it samples; one that came earlier would end it without a file."""
+        end = time.monotonic() + _START_TIMEOUT_S
+        while recorder.process.poll() is None and time.monotonic() < end:
+            if handles_signal(recorder.process.pid, signal.SIGINT):
+                return
+            time.sleep(_POLL_S)
+        if is_alive(recorder.pid):
             self._problem = f"py-spy did not sample pid {recorder.pid}: {_last_line(self._log)}"
 
     def _collect(self, recorder: _Recorder, ended_ns: int) -> None:
