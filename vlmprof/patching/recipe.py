@@ -104,7 +104,6 @@ class Recipe:
     conflicts: tuple[int, ...] = ()
     fits: Mapping[Family, tuple[Fits, ...]] = field(default_factory=dict)
     patches: Mapping[Family, tuple[Patch, ...]] = field(default_factory=dict)
-
     launch: PrepareLaunch | None = None
     baseline: Mapping[Family, Launch] = field(default_factory=dict)
 
