@@ -1,15 +1,14 @@
 """One replaced function: where it is, what it must look like, and what takes its place."""
 
-import hashlib
 import importlib
 import inspect
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from vlmprof.errors import RecipeMisfit
+from vlmprof.patching.source import source_fingerprint
 
 REPLACEMENT_MARK = "__vlmprof_replaces__"
 """Attribute of an installed replacement that holds the function below it."""
@@ -68,8 +67,7 @@ def fingerprint(function: Callable[..., Any]) -> str:
     Raises:
         OSError: it has no source.
     """
-    source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
-    return hashlib.sha256(source.encode()).hexdigest()[:16]
+    return source_fingerprint(inspect.getsource(inspect.unwrap(function)))
 
 
 def plain_function(raw: Any) -> Callable[..., Any]:
@@ -85,6 +83,19 @@ def check_original(patch: Patch, function: Callable[..., Any], *, recipe: int, v
         RecipeMisfit: its parameters or its source differ from what the patch knows.
     """
     parameters = tuple(inspect.signature(inspect.unwrap(function)).parameters)
+    try:
+        found = fingerprint(function)
+    except OSError:
+        found = "none: it has no source"
+    check_known(patch, parameters, found, recipe=recipe, versions=versions)
+
+
+def check_known(patch: Patch, parameters: tuple[str, ...], found: str, *, recipe: int, versions: str) -> None:
+    """Make sure that parameters and fingerprint are of a function that the patch was written for.
+
+    Raises:
+        RecipeMisfit: they are not.
+    """
     if parameters != patch.parameters:
         raise _misfit(
             patch,
@@ -92,13 +103,17 @@ def check_original(patch: Patch, function: Callable[..., Any], *, recipe: int, v
             recipe,
             versions,
         )
-    try:
-        found = fingerprint(function)
-    except OSError:
-        found = "none: it has no source"
     if found not in patch.fingerprints:
         known = " or ".join(patch.fingerprints)
         raise _misfit(patch, f"its source fingerprint is {found}, not {known}", recipe, versions)
+
+
+def absent(patch: Patch, *, recipe: int, versions: str) -> RecipeMisfit:
+    """The error for a function that is not there."""
+    return RecipeMisfit(
+        f"recipe {recipe} changes {patch.target}, which {versions} does not have",
+        hint="leave the recipe out, or install a version that it fits",
+    )
 
 
 def _misfit(patch: Patch, difference: str, recipe: int, versions: str) -> RecipeMisfit:

@@ -8,15 +8,16 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from vlmprof.errors import RecipeMisfit
 from vlmprof.patching.family import Family
 from vlmprof.patching.import_watch import ImportWatch
-from vlmprof.patching.patch import REPLACEMENT_MARK, Patch, check_original, plain_function
+from vlmprof.patching.patch import REPLACEMENT_MARK, Patch, absent, check_original, plain_function
 from vlmprof.patching.recipe import Recipe
+from vlmprof.patching.source import InstalledSource
 from vlmprof.patching.switch import RecipeSwitch, mask_of
-from vlmprof.patching.versions import check_versions
+from vlmprof.patching.versions import check_recipe, check_versions
 
 _LOG = logging.getLogger(__name__)
 _ABSENT = object()
@@ -75,31 +76,51 @@ class PatchedCall:
             raise
 
 
-class PatchSet:
-    """Patches of recipes for the served model's family, in this process.
+class CallCounter(Protocol):
+    """Where calls are counted by recipe; see `CallLedger`."""
 
-    A patch that several recipes share is installed once, and acts where one of them is on.
+    def add_calls(self, mask: int) -> None: ...
+
+    def add_failures(self, mask: int) -> None: ...
+
+
+class PatchSet:
+    """Patches of recipes in this process, for the family of the served model or for several.
+
+    A patch that several recipes or families share is installed once, and acts where one of its recipes is on.
+
+    Args:
+        ledger: also counts every call and failure on behalf of the recipes that were on.
     """
 
-    def __init__(self, recipes: Iterable[Recipe], switch: RecipeSwitch, family: Family) -> None:
+    def __init__(
+        self,
+        recipes: Iterable[Recipe],
+        switch: RecipeSwitch,
+        *families: Family,
+        ledger: CallCounter | None = None,
+    ) -> None:
         self._switch = switch
-        self._family = family
-        self._users: dict[Patch, list[Recipe]] = {}
-        for recipe in sorted(recipes, key=lambda each: each.number):
+        self._ledger = ledger
+        self._users: dict[Patch, list[tuple[Recipe, Family]]] = {}
+        in_order = sorted(recipes, key=lambda each: each.number)
+        self._recipes = [(recipe, family) for recipe in in_order for family in families]
+        for recipe, family in self._recipes:
             for patch in recipe.patches_for(family):
-                self._users.setdefault(patch, []).append(recipe)
+                self._users.setdefault(patch, []).append((recipe, family))
         self._installed: list[_Installed] = []
         self._counts: dict[Patch, _Counter] = {}
         self._watch: ImportWatch | None = None
 
     def check(self) -> None:
-        """Make sure that every patch fits what is installed, by importing it; changes nothing.
+        """Make sure that every recipe fits what is installed; imports and changes nothing.
 
         Raises:
             RecipeMisfit: names the recipe, the version and the function that do not fit.
         """
-        for patch in self._users:
-            self._checked(patch, self._imported(patch))
+        installed = InstalledSource()
+        for recipe, family in self._recipes:
+            check_recipe(recipe, family, installed)
 
     def apply(self) -> None:
         """Install every patch: at once where its module is loaded, else as soon as it is.
@@ -134,39 +155,26 @@ class PatchSet:
         raw = self._checked(patch, module)
         owner, name = patch.owner_in(module)
         counter = self._counts.setdefault(patch, _Counter())
-        mask = mask_of(recipe.number for recipe in self._users[patch])
-        wrapped = _replaced(patch, plain_function(raw), self._switch, mask, counter)
+        mask = mask_of(recipe.number for recipe, _ in self._users[patch])
+        wrapped = _replaced(
+            patch, plain_function(raw), self._switch, mask, counter=counter, ledger=self._ledger
+        )
         installed = type(raw)(wrapped) if isinstance(raw, staticmethod | classmethod) else wrapped
         self._installed.append(_Installed(owner, name, vars(owner).get(name, _ABSENT), installed))
         setattr(owner, name, installed)
         if inspect.ismodule(owner):
             _rebind(raw, installed)
 
-    def _imported(self, patch: Patch) -> ModuleType:
-        recipe = self._users[patch][0]
-        check_versions(recipe, self._family)
-        try:
-            __import__(patch.module)
-        except ImportError as error:
-            raise RecipeMisfit(
-                f"recipe {recipe.number} changes {patch.target}, which cannot be imported: {error}",
-                hint="run vlmprof in the environment of the engine",
-            ) from error
-        return sys.modules[patch.module]
-
     def _checked(self, patch: Patch, module: ModuleType) -> Any:
         """The raw attribute that the patch replaces, after all checks."""
-        for recipe in self._users[patch]:
-            versions = check_versions(recipe, self._family) or module.__name__
-            try:
-                owner, name = patch.owner_in(module)
-            except AttributeError as error:
-                raise RecipeMisfit(
-                    f"recipe {recipe.number} changes {patch.target}, which {versions} does not have",
-                    hint="leave the recipe out, or install a version that it fits",
-                ) from error
-            raw = inspect.getattr_static(owner, name)
-            check_original(patch, plain_function(raw), recipe=recipe.number, versions=versions)
+        recipe, family = self._users[patch][0]
+        versions = check_versions(recipe, family, InstalledSource()) or module.__name__
+        try:
+            owner, name = patch.owner_in(module)
+        except AttributeError as error:
+            raise absent(patch, recipe=recipe.number, versions=versions) from error
+        raw = inspect.getattr_static(owner, name)
+        check_original(patch, plain_function(raw), recipe=recipe.number, versions=versions)
         return raw
 
 
@@ -193,7 +201,13 @@ class _Counter:
 
 
 def _replaced(
-    patch: Patch, original: Callable[..., Any], switch: RecipeSwitch, users: int, counter: _Counter
+    patch: Patch,
+    original: Callable[..., Any],
+    switch: RecipeSwitch,
+    users: int,
+    *,
+    counter: _Counter,
+    ledger: CallCounter | None,
 ) -> Callable[..., Any]:
     """The function that takes the original's place; it calls the original where no recipe of the patch is on."""
     replacement = patch.load_replacement()
@@ -205,6 +219,8 @@ def _replaced(
         if not (active or always):
             return original(*args, **kwargs)
         counter.add_call()
+        if ledger is not None:
+            ledger.add_calls(active)
         patched = PatchedCall(original, active)
         try:
             return replacement(patched, *args, **kwargs)
@@ -212,6 +228,8 @@ def _replaced(
         except Exception as error:
             if error is patched.raised:
                 raise
+            if ledger is not None:
+                ledger.add_failures(active)
             if counter.add_failure() == 1:
                 _LOG.warning(
                     "recipe for %s failed; the engine's own way is taken", patch.target, exc_info=True

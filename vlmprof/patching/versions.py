@@ -1,24 +1,35 @@
-"""Versions of what is installed, and whether a recipe was written for them."""
+"""Whether a recipe was written for what is installed: versions, parameters and source of what it replaces."""
 
-import importlib.metadata
 import re
 
 from vlmprof.errors import RecipeMisfit
 from vlmprof.patching.family import Family
+from vlmprof.patching.patch import absent, check_known
 from vlmprof.patching.recipe import Fits, Recipe
+from vlmprof.patching.source import InstalledSource
 
 
-def installed_version(distributions: tuple[str, ...]) -> tuple[str, str] | None:
-    """Name and version of the first of several distributions that is installed."""
-    for name in distributions:
-        try:
-            return name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
+def check_recipe(recipe: Recipe, family: Family, installed: InstalledSource) -> None:
+    """Make sure that all of a recipe's patches for a family fit what is installed; imports nothing.
+
+    Raises:
+        RecipeMisfit: names the recipe, the version and the function that do not fit.
+    """
+    versions = check_versions(recipe, family, installed)
+    for patch in recipe.patches_for(family):
+        found = installed.function(patch.target)
+        if found is None:
+            raise absent(patch, recipe=recipe.number, versions=versions or patch.module)
+        check_known(
+            patch,
+            found.parameters,
+            found.fingerprint,
+            recipe=recipe.number,
+            versions=versions or patch.module,
+        )
 
 
-def check_versions(recipe: Recipe, family: Family) -> str:
+def check_versions(recipe: Recipe, family: Family, installed: InstalledSource) -> str:
     """Make sure that each distribution which a recipe names for a family is installed in a version that fits.
 
     Returns:
@@ -27,11 +38,11 @@ def check_versions(recipe: Recipe, family: Family) -> str:
     Raises:
         RecipeMisfit: a distribution is absent or of another version.
     """
-    return ", ".join(_check(recipe, fits) for fits in recipe.fits_for(family))
+    return ", ".join(_check(recipe, fits, installed) for fits in recipe.fits_for(family))
 
 
-def _check(recipe: Recipe, fits: Fits) -> str:
-    found = installed_version(fits.distributions)
+def _check(recipe: Recipe, fits: Fits, installed: InstalledSource) -> str:
+    found = installed.version(fits.distributions)
     if found is None:
         raise RecipeMisfit(
             f"recipe {recipe.number} changes {fits.distributions[0]}, which is not installed",
