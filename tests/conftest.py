@@ -1,11 +1,19 @@
-"""Golden texts: compared whole, changed only by an explicit `--update-golden`."""
+"""Golden texts, which change only by an explicit `--update-golden`, and what hypothesis does with its examples."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 GOLDEN = Path(__file__).parent / "golden"
+
+# The same examples every time, however slow the machine is: what fails once fails always, and is seen where it was
+# written. `--hypothesis-profile=search` looks for new ones.
+_ANYWHERE = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("repeatable", deadline=None, suppress_health_check=_ANYWHERE, derandomize=True)
+settings.register_profile("search", deadline=None, suppress_health_check=_ANYWHERE, max_examples=2000)
+settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -138,7 +138,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounting.returncode != 0:
         pytest.skip(f"a small disk cannot be mounted: {mounting.stderr.strip()}")
     yield folder
-    subprocess.run(["umount", folder], check=True)
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_fitted(

@@ -162,10 +162,18 @@ def test_a_forked_child_is_recorded_too(
 def test_beacons_beat_where_a_sampler_will_look(
     environment: dict[str, str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Only where they are asked for; they are on record before the program has ended."""
+    """Only where they are asked for; they are on record before the program has ended.
+
+    The call's own span is one record of 28 bytes: the program ends when its file holds a second.
+    """
     served = _with_path(environment, _fake_vllm(tmp_path_factory.mktemp("engine")))
     served["VLMPROF_BEACON"] = "1"
-    wait = "; import time; time.sleep(0.3)"
+    wait = (
+        f"\nimport os, time; spans = f'{tmp_path}/spans.{{os.getpid()}}.bin'; end = time.monotonic() + 120\n"
+        "while not (os.path.exists(spans) and os.path.getsize(spans) >= 56) and time.monotonic() < end:\n"
+        "    time.sleep(0.02)\n"
+        "os._exit(0)\n"
+    )
     _python(_TOKENIZE + wait, served)
     (beacons,) = read_spans(tmp_path).beacons.values()
     assert len(beacons.kind) > 0

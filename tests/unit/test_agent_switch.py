@@ -100,8 +100,11 @@ def test_a_flush_is_awaited_from_living_processes_only(
     assert control.wait_for_flush() == [os.getpid()]
 
 
-def test_a_running_recorder_flushes_when_it_is_awaited(tmp_path: Path) -> None:
+def test_a_running_recorder_flushes_when_it_is_awaited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its thread writes every quarter of a second: nobody is behind in the end."""
+    monkeypatch.setattr("vlmprof.agent.control._FLUSH_WAIT_S", 120.0)
     recorder = Recorder(str(tmp_path))
     control = AgentControl(tmp_path)
     recorder.start()

@@ -35,11 +35,13 @@ _RANGES = """
 import os, sys, time
 import nvtx
 print(os.getpid(), flush=True)
-end = time.monotonic() + float(sys.argv[1])
-while time.monotonic() < end:
-    nvtx.push_range("mm.hf_processor", domain="vlmprof")
-    time.sleep(0.002)
-    nvtx.pop_range(domain="vlmprof")
+progress, end = sys.argv[1:]
+with open(progress, "wb", buffering=0) as made:
+    while not os.path.exists(end):
+        nvtx.push_range("mm.hf_processor", domain="vlmprof")
+        time.sleep(0.002)
+        nvtx.pop_range(domain="vlmprof")
+        made.write(b".")
 print("unharmed", flush=True)
 """
 
@@ -191,17 +193,27 @@ def nsys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NsysCollec
 
 
 class _Launched:
-    """The program of _RANGES under nsys, with what it prints in a file."""
+    """The program of _RANGES under nsys, with what it prints in a file, and a byte in another for each range."""
 
-    def __init__(self, collector: NsysCollector, folder: Path, seconds: float) -> None:
-        self.said = folder / "server.log"
-        command = collector.wrap_command([sys.executable, "-c", _RANGES, str(seconds)])
+    def __init__(self, collector: NsysCollector, folder: Path) -> None:
+        self.said, self._made, self._end = folder / "server.log", folder / "ranges", folder / "end"
+        command = collector.wrap_command([sys.executable, "-c", _RANGES, str(self._made), str(self._end)])
         with self.said.open("wb") as log:
             self.launcher = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        assert eventually(lambda: self.said.read_text().strip().isdigit(), 60), self.said.read_text()
+        assert eventually(lambda: self.said.read_text().strip().isdigit()), self.said.read_text()
         self.pid = int(self.said.read_text())
 
-    def end(self) -> None:
+    def make_ranges(self, count: int) -> None:
+        """Wait until it has made so many more."""
+        wanted = self._made.stat().st_size + count
+        assert eventually(lambda: self._made.stat().st_size >= wanted)
+
+    def end_well(self) -> None:
+        """Let it come to its end, where it says its last word."""
+        self._end.touch()
+        assert eventually(lambda: "unharmed" in self.said.read_text()), self.said.read_text()
+
+    def kill(self) -> None:
         for pid in (self.pid, self.launcher.pid):
             if is_alive(pid):
                 os.kill(pid, signal.SIGKILL)
@@ -220,13 +232,13 @@ def test_two_blocks_are_recorded_redacted_and_the_program_unharmed(
     nsys: NsysCollector, tmp_path: Path
 ) -> None:
     """start, stop, start, stop, shutdown: ranges of both blocks, no token, no nsys left, the program goes on."""
-    program = _Launched(nsys, tmp_path, seconds=3600)
+    program = _Launched(nsys, tmp_path)
     try:
         assert python_root(program.launcher.pid) == program.pid
         nsys.attach(Served(program.launcher.pid, ""))
         for _ in range(2):
             nsys.resume()
-            subprocess.run(["sleep", "0.5"], check=True)
+            program.make_ranges(50)
             nsys.pause()
         assert (tmp_path / "nsys.private").stat().st_mode & 0o777 == 0o700
         nsys.stop()
@@ -242,7 +254,7 @@ def test_two_blocks_are_recorded_redacted_and_the_program_unharmed(
             assert ranges.names == ["mm.hf_processor"]
             assert set(ranges.pid) == {program.pid}
     finally:
-        program.end()
+        program.kill()
     nsys.stop()
     assert eventually(lambda: _mentions(nsys._session) == [])
 
@@ -250,20 +262,20 @@ def test_two_blocks_are_recorded_redacted_and_the_program_unharmed(
 @pytest.mark.nsys
 def test_a_program_that_ends_after_the_shutdown_ends_well(nsys: NsysCollector, tmp_path: Path) -> None:
     """It says its last word after nsys has gone: nsys let go of it without a signal."""
-    program = _Launched(nsys, tmp_path, seconds=15)
+    program = _Launched(nsys, tmp_path)
     try:
         nsys.attach(Served(program.pid, ""))
         nsys.resume()
         nsys.stop()
-        assert eventually(lambda: "unharmed" in program.said.read_text(), 60)
+        program.end_well()
     finally:
-        program.end()
+        program.kill()
 
 
 @pytest.mark.nsys
 def test_a_server_that_is_killed_in_a_block_hangs_nothing(nsys: NsysCollector, tmp_path: Path) -> None:
     """The block is cut short; stop returns, and no process of the session is left."""
-    program = _Launched(nsys, tmp_path, seconds=3600)
+    program = _Launched(nsys, tmp_path)
     nsys.attach(Served(program.pid, ""))
     nsys.resume()
     os.kill(program.pid, signal.SIGKILL)

@@ -20,7 +20,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("only root can mount a file system that is soon full")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_each_part_is_dated_and_counted(tmp_path: Path) -> None:
@@ -30,10 +30,10 @@ def test_each_part_is_dated_and_counted(tmp_path: Path) -> None:
     with os.fdopen(read_end, "rb", buffering=0) as pipe:
         recorder = StreamRecorder(pipe, tmp_path / "content", tmp_path / "arrivals")
         os.write(write_end, b"12345")
-        assert recorder.wait_for(5, timeout_s=10)
+        assert recorder.wait_for(5, timeout_s=120)
         os.write(write_end, b"678")
         os.close(write_end)
-        recorder.join(timeout_s=10)
+        recorder.join(timeout_s=120)
     records = list(ARRIVAL.iter_unpack((tmp_path / "arrivals").read_bytes()))
     assert (tmp_path / "content").read_bytes() == b"12345678"
     assert [total for _, total in records] == [5, 8]
@@ -49,7 +49,7 @@ def test_waiting_ends_when_the_pipe_closes(tmp_path: Path) -> None:
         recorder = StreamRecorder(pipe, tmp_path / "content", tmp_path / "arrivals")
         os.close(write_end)
         assert not recorder.wait_for(1, timeout_s=600)
-        recorder.join(timeout_s=10)
+        recorder.join(timeout_s=120)
 
 
 def test_a_full_disk_ends_the_recording_and_never_the_draining(tiny_disk: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_full_disk_ends_the_recording_and_never_the_draining(tiny_disk: Path) 
         for _ in range(200):
             os.write(write_end, b"x" * 1000)
         os.close(write_end)
-        recorder.join(timeout_s=10)
+        recorder.join(timeout_s=120)
     assert recorder.received_bytes == 200_000
     assert "No space left on device" in recorder.error
     size_bytes = (tiny_disk / "content").stat().st_size
@@ -77,6 +77,6 @@ def test_a_folder_that_is_gone_is_noted_and_the_pipe_drained(tmp_path: Path) -> 
         recorder = StreamRecorder(pipe, tmp_path / "gone" / "content", tmp_path / "gone" / "arrivals")
         os.write(write_end, b"12345")
         os.close(write_end)
-        recorder.join(timeout_s=10)
+        recorder.join(timeout_s=120)
     assert recorder.received_bytes == 5
     assert "No such file or directory" in recorder.error

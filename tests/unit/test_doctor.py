@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -45,6 +46,8 @@ def healthy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     }
     for name, probe in probes.items():
         monkeypatch.setattr(doctor_probes, name, probe)
+    free = SimpleNamespace(total=10**12, used=0, free=10**12)
+    monkeypatch.setattr(doctor_probes, "shutil", SimpleNamespace(disk_usage=lambda folder: free))
 
 
 def _missing(*_: object) -> Tool:

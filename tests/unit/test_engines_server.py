@@ -163,8 +163,11 @@ def test_a_child_that_outlives_its_parent_is_remembered(started: _Starter, tmp_p
     assert eventually(lambda: all(_is_gone(int(pid)) for pid in pids_file.read_text().split()))
 
 
-def test_a_child_in_another_session_is_asked_politely_too(started: _Starter, tmp_path: Path) -> None:
+def test_a_child_in_another_session_is_asked_politely_too(
+    started: _Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A signal to the group does not reach it: it gets its own SIGTERM and may complete its files."""
+    monkeypatch.setattr(server_module, "_TERM_WAIT_S", 120.0)
     done = tmp_path / "done"
     child = (
         "import pathlib, signal, sys; "

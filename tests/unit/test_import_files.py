@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -131,7 +131,7 @@ def test_a_report_that_nsys_refuses_is_told_with_its_version(tmp_path: Path) -> 
     assert [each.name for each in tmp_path.iterdir()] == ["newer.nsys-rep"]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     content=st.binary(min_size=1, max_size=200),
     head=st.sampled_from([b"", b"SQLite format 3\0", b"MOJ\3", b"{"]),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.mojo_reference import (
@@ -94,7 +94,7 @@ def test_a_real_capture_s_axis_ends_with_the_capture(name: str) -> None:
     assert np.all(np.diff(capture.source_ns) >= 0)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(cut=st.integers(4, (GOLDEN / CAPTURES[0]).stat().st_size), name=st.sampled_from(CAPTURES))
 def test_a_file_cut_anywhere_gives_its_whole_rows(tmp_path: Path, cut: int, name: str) -> None:
     """The rows are the first ones of the whole file, namely those that end before the cut."""
@@ -117,7 +117,7 @@ def test_every_cut_of_a_small_file_is_told_or_leaves_a_whole_file(tmp_path: Path
         assert read(tmp_path, content[:cut]).truncated == (cut not in whole_at), cut
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(
     flips=st.lists(st.tuples(st.integers(0, 9_900), st.integers(0, 7)), min_size=1, max_size=20),
     cut=st.integers(4, 10_000),
@@ -139,7 +139,7 @@ def test_flipped_bits_give_rows_or_an_error_that_says_so(
     assert np.all(capture.duration_ns >= 0)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(content=st.binary(max_size=400), version=st.integers(1, 4))
 def test_any_bytes_after_the_header_are_read_without_harm(
     tmp_path: Path, content: bytes, version: int

@@ -5,7 +5,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.shared_data import shared_file
@@ -217,7 +217,7 @@ def _read_all(path: Path) -> None:
     read_processes(path)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), min_size=1, max_size=8)
 )
@@ -229,7 +229,7 @@ def test_flipped_bits_are_an_error_or_a_table(flips: list[tuple[float, int]], tm
     _read_or_refuse(tmp_path / "flipped.sqlite", bytes(content))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(kept=st.floats(0, 1, exclude_max=True))
 def test_a_cut_export_is_refused(kept: float, tmp_path: Path) -> None:
     """Cut anywhere: the header states more pages than there are."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlmprof.errors import FileUnreadable
@@ -165,7 +165,7 @@ def test_what_is_no_speedscope_file_is_refused(content: str, message: str, tmp_p
         read_speedscope(_write(tmp_path / "trace.json", content))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     which=st.sampled_from(["speedscope", "austin", "pyspy"]),
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), max_size=6),

@@ -27,7 +27,7 @@ _NAME_INTERPRETER = "name the engine's interpreter with --python"
 _POLL_S = 0.25
 _END_POLL_S = 0.05
 _TERM_WAIT_S = 20.0
-_KILL_WAIT_S = 5.0
+_KILL_WAIT_S = 30.0
 
 Progress = Callable[[str], None]
 
