@@ -1,5 +1,6 @@
 """Golden texts, which change only by an explicit `--update-golden`, and what hypothesis does with its examples."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,10 @@ _ANYWHERE = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("repeatable", deadline=None, suppress_health_check=_ANYWHERE, derandomize=True)
 settings.register_profile("search", deadline=None, suppress_health_check=_ANYWHERE, max_examples=2000)
 settings.load_profile("repeatable")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -44,6 +44,12 @@ def _interrupt_again(unraisable: Any) -> None:
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
+    threading.Timer(_AGAIN_AFTER_S, _interrupt_main_thread).start()
+
+
+def _interrupt_main_thread() -> None:
+    """By SIGTERM while that interrupts: a shell that starts us in the background has us ignore SIGINT."""
     main_thread = threading.main_thread().ident
     if main_thread is not None:
-        threading.Timer(_AGAIN_AFTER_S, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+        terminates = signal.getsignal(signal.SIGTERM) is not _interrupt
+        signal.pthread_kill(main_thread, signal.SIGINT if terminates else signal.SIGTERM)
