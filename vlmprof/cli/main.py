@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from vlmprof import __version__
-from vlmprof.cli import doctor, export, import_, kernels, models, report, run
+from vlmprof.cli import doctor, export, import_, kernels, models, recipes, report, run
 from vlmprof.errors import ExitCode, Interrupted, VlmprofError
 
 
@@ -37,6 +37,7 @@ app.command("import")(import_.import_)
 app.command("export")(export.export)
 app.command("kernels")(kernels.kernels)
 app.add_typer(models.app, name="models")
+app.add_typer(recipes.app, name="recipes")
 
 
 def _show_version(asked: bool) -> None:
