@@ -15,6 +15,7 @@ _LAYERS = (
     ("errors", "units"),
     ("model",),
     ("patching",),
+    ("plugin",),
     ("analysis",),
     ("read", "export"),
     ("workload", "agent", "collect", "engines", "models"),

@@ -14,7 +14,7 @@ _PATCH = Patch("engine:f", "recipe:g", parameters=(), fingerprints=())
 
 
 def _no_diagnosis(_run: RunFolder) -> Diagnosis:
-    return Diagnosis(saving_ns=None)
+    return Diagnosis()
 
 
 def _recipe(
@@ -46,19 +46,17 @@ _RECIPES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("text", "numbers"), [("1,8", (1, 8)), (" 8 , 1 ,8", (8, 1)), ("all", (1, 8, 9)), ("", ())]
-)
+@pytest.mark.parametrize(("text", "numbers"), [("1,8", (1, 8)), (" 8 , 1 ,8", (8, 1)), ("", ())])
 def test_numbers_are_read_in_the_order_given(text: str, numbers: tuple[int, ...]) -> None:
-    """`all` leaves out recipe 4, which has no patch; a number that is named twice counts once."""
-    assert parse_numbers(text, _RECIPES, _FAMILY) == numbers
+    """A number that is named twice counts once."""
+    assert parse_numbers(text, _RECIPES) == numbers
 
 
 @pytest.mark.parametrize("text", ["2", "x", "1;8", "-1"])
 def test_an_unknown_recipe_is_refused_and_the_known_ones_are_named(text: str) -> None:
     """The hint is what a person needs to correct the command."""
     with pytest.raises(UsageError, match="there is no recipe") as refused:
-        parse_numbers(text, _RECIPES, _FAMILY)
+        parse_numbers(text, _RECIPES)
     assert refused.value.hint == "recipes: 1, 4, 8, 9"
 
 
@@ -77,11 +75,10 @@ def test_a_set_that_cannot_be_on_together_is_refused(numbers: tuple[int, ...], s
     assert refused.value.message == said
 
 
-def test_a_recipe_of_another_family_is_not_among_all_and_is_refused_with_its_reason() -> None:
+def test_a_recipe_of_another_family_is_refused_with_its_reason() -> None:
     """Recipe 1 has a patch for Qwen3-VL alone: for SmolVLM there is nothing, and the recipe says why."""
     standing = {Family.IDEFICS3: Standing(Need.UPSTREAM, "engine.resize does it")}
     recipes = {1: replace(_recipe(1), standing=standing)}
-    assert parse_numbers("all", recipes, Family.IDEFICS3) == ()
     with pytest.raises(RecipeMisfit, match=r"to SmolVLM, Idefics3: upstream, engine\.resize does it"):
         check_together([1], recipes, Family.IDEFICS3)
 

@@ -5,7 +5,7 @@ import inspect
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
@@ -90,6 +90,7 @@ class PatchSet:
     A patch that several recipes or families share is installed once, and acts where one of its recipes is on.
 
     Args:
+        leaving_out: numbers and families of recipes whose patches are not installed.
         ledger: also counts every call and failure on behalf of the recipes that were on.
     """
 
@@ -98,13 +99,19 @@ class PatchSet:
         recipes: Iterable[Recipe],
         switch: RecipeSwitch,
         *families: Family,
+        leaving_out: Collection[tuple[int, Family]] = (),
         ledger: CallCounter | None = None,
     ) -> None:
         self._switch = switch
         self._ledger = ledger
         self._users: dict[Patch, list[tuple[Recipe, Family]]] = {}
         in_order = sorted(recipes, key=lambda each: each.number)
-        self._recipes = [(recipe, family) for recipe in in_order for family in families]
+        self._recipes = [
+            (recipe, family)
+            for recipe in in_order
+            for family in families
+            if (recipe.number, family) not in leaving_out
+        ]
         for recipe, family in self._recipes:
             for patch in recipe.patches_for(family):
                 self._users.setdefault(patch, []).append((recipe, family))

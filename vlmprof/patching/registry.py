@@ -1,7 +1,7 @@
 """All installed recipes, found through the entry-point group, and sets of them that may be on together."""
 
 import importlib.metadata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from vlmprof.errors import RecipeMisfit, UsageError
 from vlmprof.patching.family import Family
@@ -28,14 +28,12 @@ def load_recipes() -> dict[int, Recipe]:
     return dict(sorted(recipes.items()))
 
 
-def parse_numbers(text: str, recipes: Mapping[int, Recipe], family: Family) -> tuple[int, ...]:
-    """Recipe numbers of `1,2,8`, or of `all`: every recipe that has a patch for the family.
+def parse_numbers(text: str, recipes: Mapping[int, Recipe]) -> tuple[int, ...]:
+    """Recipe numbers of `1,2,8`, each once.
 
     Raises:
         UsageError: a part is no number, or no recipe has it.
     """
-    if text.strip() == "all":
-        return tuple(number for number, recipe in recipes.items() if recipe.patches_for(family))
     numbers = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         if not part.isdigit() or int(part) not in recipes:
@@ -45,16 +43,17 @@ def parse_numbers(text: str, recipes: Mapping[int, Recipe], family: Family) -> t
     return tuple(dict.fromkeys(numbers))
 
 
-def check_together(numbers: Iterable[int], recipes: Mapping[int, Recipe], family: Family) -> None:
-    """Make sure that a set of recipes may be on together in an engine that serves a family.
+def check_together(numbers: Iterable[int], recipes: Mapping[int, Recipe], *families: Family) -> None:
+    """Make sure that a set of recipes may be on together in an engine that serves one of some families.
 
     Raises:
-        RecipeMisfit: one has no patch for it, lacks another that it needs, or meets one that it conflicts with.
+        RecipeMisfit: one has nothing to change for any of them, lacks another that it needs, or meets one that
+            it conflicts with.
     """
     chosen = frozenset(numbers)
     for recipe in (recipes[number] for number in sorted(chosen)):
-        if not recipe.patches_for(family):
-            raise _nothing_to_apply(recipe, family)
+        if recipe.launch is None and not any(recipe.patches_for(family) for family in families):
+            raise _nothing_to_apply(recipe, families)
         missing = sorted(set(recipe.needs) - chosen)
         if missing:
             raise RecipeMisfit(
@@ -69,11 +68,11 @@ def check_together(numbers: Iterable[int], recipes: Mapping[int, Recipe], family
             )
 
 
-def _nothing_to_apply(recipe: Recipe, family: Family) -> RecipeMisfit:
-    standing = recipe.standing.get(family)
+def _nothing_to_apply(recipe: Recipe, families: Sequence[Family]) -> RecipeMisfit:
+    standing = recipe.standing.get(families[0]) if len(families) == 1 else None
     reason = f": {standing.need}, {standing.where}" if standing else ""
     return RecipeMisfit(
-        f"recipe {recipe.number} ({recipe.slug}) has nothing to apply to {family}{reason}",
+        f"recipe {recipe.number} ({recipe.slug}) has nothing to apply to {' or '.join(families)}{reason}",
         hint=f"`vlmprof recipes show {recipe.number}` says why for each model",
     )
 
