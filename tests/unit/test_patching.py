@@ -73,7 +73,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
 
 
 def _no_diagnosis(_run: RunFolder) -> Diagnosis:
-    return Diagnosis(saving_ns=None)
+    return Diagnosis()
 
 
 def _patch(original: Callable[..., Any], name: str, parameters: str, by: str = "ten_times") -> Patch:

@@ -60,6 +60,20 @@ class CriticalTime:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestTime:
+    """The same for single requests, one row per distinct (request, stage, stack).
+
+    Attributes:
+        request: place in the sequence of requests.
+    """
+
+    request: Ints
+    stage: Ints
+    stack: Ints
+    time_ns: Ints
+
+
+@dataclass(frozen=True, slots=True)
 class _Intervals:
     """Half-open intervals [start, end) with the thread and one more integer each."""
 
@@ -68,6 +82,11 @@ class _Intervals:
     start_ns: Ints
     end_ns: Ints
     value: Ints
+
+    @property
+    def threads(self) -> list[tuple[int, int]]:
+        """Every (pid, tid) among them, once."""
+        return sorted(set(zip(self.pid.tolist(), self.tid.tolist(), strict=True)))
 
     def of_thread(self, pid: int, tid: int) -> "_Intervals":
         """The intervals of one thread in order of their starts."""
@@ -87,10 +106,10 @@ def critical_time(requests: Sequence[RequestBreakdown], samples: Any, stacks: St
     segments = _segments(requests)
     sampled = _samples_of(samples, segments.tid)
     parts = [np.empty((5, 0), dtype=np.int64)]
-    for pid, tid in sorted(set(zip(segments.pid.tolist(), segments.tid.tolist(), strict=True))):
+    for pid, tid in segments.threads:
         stack_id, stage, time_ns = _overlaps(sampled.of_thread(pid, tid), segments.of_thread(pid, tid))
         thread = np.full(len(stage), pid), np.full(len(stage), tid)
-        parts.append(np.stack([*thread, stage, stacks.rows(stack_id), time_ns]))
+        parts.append(np.stack([*thread, stage % len(STAGE_IDS), stacks.rows(stack_id), time_ns]))
     joined = np.concatenate(parts, axis=1)
     keys, row = distinct(*joined[:4])
     weight = _sum(row, joined[4], len(keys[0]))
@@ -106,6 +125,21 @@ def critical_time(requests: Sequence[RequestBreakdown], samples: Any, stacks: St
         thread_ns=int((segments.end_ns - segments.start_ns).sum()),
     )
     return critical.where(stack_of >= 0)
+
+
+def request_time(requests: Sequence[RequestBreakdown], samples: Any, stacks: StackTable) -> RequestTime:
+    """Sampled time on the critical path of each request; arguments as of `critical_time`."""
+    segments = _segments(requests)
+    sampled = _samples_of(samples, segments.tid)
+    parts = [np.empty((3, 0), dtype=np.int64)]
+    for pid, tid in segments.threads:
+        stack_id, place, time_ns = _overlaps(sampled.of_thread(pid, tid), segments.of_thread(pid, tid))
+        parts.append(np.stack([place, stacks.rows(stack_id), time_ns]))
+    place, stack, time_ns = np.concatenate(parts, axis=1)
+    known = stack >= 0
+    (place_of, stack_of), row = distinct(place[known], stack[known])
+    request, stage = np.divmod(place_of, len(STAGE_IDS))
+    return RequestTime(request, stage, stack_of, _sum(row, time_ns[known], len(place_of)))
 
 
 def hot_functions(critical: CriticalTime, stacks: StackTable, limit: int) -> list[HotFunction]:
@@ -146,9 +180,16 @@ class _Mean:
 
 
 def _segments(requests: Sequence[RequestBreakdown]) -> _Intervals:
+    """Segments that name a thread; the value holds both the request's place and the stage."""
     rows = [
-        (segment.pid, segment.tid, segment.start_ns, segment.end_ns, STAGE_INDEX[segment.stage])
-        for request in requests
+        (
+            segment.pid,
+            segment.tid,
+            segment.start_ns,
+            segment.end_ns,
+            place * len(STAGE_IDS) + STAGE_INDEX[segment.stage],
+        )
+        for place, request in enumerate(requests)
         for segment in request.segments
         if segment.tid
     ]

@@ -214,12 +214,12 @@ def request_breakdown(breakdown: TtftBreakdown, phase: Phase, block: int) -> Req
 
 def read_breakdown(folder: RunFolder) -> BreakdownResult:
     """Read `results/breakdown.json`; raises `FileUnreadable`."""
-    return _read_result(folder, "breakdown", BreakdownResult)
+    return read_result(folder, "breakdown", BreakdownResult)
 
 
 def read_summary(folder: RunFolder) -> SummaryResult:
     """Read `results/summary.json`; raises `FileUnreadable`."""
-    return _read_result(folder, "summary", SummaryResult)
+    return read_result(folder, "summary", SummaryResult)
 
 
 class _VersionOnly(msgspec.Struct):
@@ -229,7 +229,8 @@ class _VersionOnly(msgspec.Struct):
 _Result = TypeVar("_Result")
 
 
-def _read_result(folder: RunFolder, name: str, result_type: type[_Result]) -> _Result:
+def read_result(folder: RunFolder, name: str, result_type: type[_Result]) -> _Result:
+    """Decode `results/NAME.json`; raises `FileUnreadable` where it is absent, damaged or of a newer schema."""
     path = folder.results / f"{name}.json"
     rebuild = f"run `vlmprof report {folder.path} --rebuild`"
     try:

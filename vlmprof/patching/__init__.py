@@ -3,12 +3,12 @@
 Standard library and `vlmprof.model` alone: this package is loaded into the served processes.
 """
 
+from vlmprof.patching.effects import Adds, Diagnosis, Effect, Removes, SendsLess
 from vlmprof.patching.family import Family, family_of
 from vlmprof.patching.launch import Launch
 from vlmprof.patching.patch import Patch, fingerprint
 from vlmprof.patching.patch_set import PatchCounts, PatchedCall, PatchSet
 from vlmprof.patching.recipe import (
-    Diagnosis,
     Exactness,
     Fits,
     Need,
@@ -20,7 +20,9 @@ from vlmprof.patching.switch import SWITCH_VARIABLE, RecipeSwitch
 
 __all__ = [
     "SWITCH_VARIABLE",
+    "Adds",
     "Diagnosis",
+    "Effect",
     "Exactness",
     "Family",
     "Fits",
@@ -32,6 +34,8 @@ __all__ = [
     "PatchedCall",
     "Recipe",
     "RecipeSwitch",
+    "Removes",
+    "SendsLess",
     "Standing",
     "Switching",
     "family_of",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from vlmprof.model.run_folder import RunFolder
+from vlmprof.patching.effects import Diagnosis
 from vlmprof.patching.family import Family
 from vlmprof.patching.launch import Launch
 from vlmprof.patching.patch import Patch
@@ -52,19 +53,6 @@ class Fits:
     distributions: tuple[str, ...]
     at_least: str
     below: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
-    """What a recipe would save of a run's mean TTFT, and from which functions that is concluded.
-
-    Attributes:
-        saving_ns: None where the run's samples show none of the recipe's functions.
-        evidence: one line for each function: its time, file and line.
-    """
-
-    saving_ns: int | None
-    evidence: tuple[str, ...] = ()
 
 
 Diagnose = Callable[[RunFolder], Diagnosis]
