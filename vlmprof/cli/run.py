@@ -12,7 +12,7 @@ from vlmprof.units import NS_PER_MS
 if TYPE_CHECKING:
     from vlmprof.session.options import RunOptions
 
-_WORKLOAD, _PROFILERS, _SERVER = "Workload", "Profilers", "Server"
+_WORKLOAD, _RECIPES, _PROFILERS, _SERVER = "Workload", "Recipes", "Profilers", "Server"
 
 
 def run(
@@ -56,6 +56,27 @@ def run(
     seed: Annotated[
         int, typer.Option(help="Of generated images and of the order of blocks.", rich_help_panel=_WORKLOAD)
     ] = 0,
+    recipes: Annotated[
+        str,
+        typer.Option(help="Recipes that are on throughout: 1,2,8, all or exact.", rich_help_panel=_RECIPES),
+    ] = "",
+    ab: Annotated[
+        str,
+        typer.Option(
+            "--ab",
+            help="Recipes to compare with --recipes (or none) inside the same server: 1,2,8, all or exact.",
+            rich_help_panel=_RECIPES,
+        ),
+    ] = "",
+    rounds: Annotated[
+        int, typer.Option(min=2, help="How often each side of --ab is measured.", rich_help_panel=_RECIPES)
+    ] = 8,
+    per_block: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Requests each time, per client of --concurrency.", rich_help_panel=_RECIPES
+        ),
+    ] = 4,
     load_cmd: Annotated[
         str,
         typer.Option(
@@ -100,6 +121,7 @@ def run(
     """
     from vlmprof.session.options import RunOptions
     from vlmprof.workload.prompts import DEFAULT_PROMPT
+    from vlmprof.workload.trial import TRIAL_ARM
 
     options = RunOptions(
         model=model,
@@ -123,6 +145,10 @@ def run(
         ready_timeout_s=ready_timeout,
         keep_reports=keep_reports,
         overwrite=overwrite,
+        recipes=recipes,
+        trial={TRIAL_ARM: ab} if ab else {},
+        rounds=rounds,
+        per_block=per_block,
         engine_args=engine_args or [],
     )
     _profile_and_report(options, as_json=json_)

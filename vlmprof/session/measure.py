@@ -10,18 +10,21 @@ from vlmprof.collect.base import Collector
 from vlmprof.engines.server import Server
 from vlmprof.errors import EngineFailed
 from vlmprof.model.request import Phase, Request
+from vlmprof.patching import RecipeSwitch
 from vlmprof.session.journal import Journal
 from vlmprof.session.options import Progress, RunOptions
 from vlmprof.session.prepare import Prepared
 from vlmprof.workload.chat import ChatOptions, ChatRequest, chat_request
 from vlmprof.workload.client import ChatClient
+from vlmprof.workload.images import ImageSource
 from vlmprof.workload.schedule import Block, ClosedLoop, Load, OpenLoop
+from vlmprof.workload.trial import REPEAT_ARM
 
 _DEATH_WAIT_S = 5.0
 
 
 def measure(prepared: Prepared, server: Server, journal: Journal, progress: Progress) -> None:
-    """Send every block; each request is on disk as soon as it has ended.
+    """Send every block with its recipes on; each request is on disk as soon as it has ended.
 
     Raises:
         EngineFailed: the server died, or refused all requests of a block.
@@ -34,6 +37,7 @@ def measure(prepared: Prepared, server: Server, journal: Journal, progress: Prog
         max_tokens=options.max_tokens,
         seed=options.seed,
     )
+    switch = RecipeSwitch.shared(prepared.folder.raw / "switch")
     next_number = 0
     with asyncio.Runner() as runner:
         client = runner.run(_opened(server.url))
@@ -43,7 +47,8 @@ def measure(prepared: Prepared, server: Server, journal: Journal, progress: Prog
                 numbers = range(next_number, next_number + block.request_count)
                 next_number = numbers.stop
                 # Made before the block: generating an image beside a request would slow that request down.
-                requests = [chat_request(chat, number, [prepared.images[number]]) for number in numbers]
+                requests = _requests(prepared.images, block, chat, numbers)
+                switch.set(block.recipes)
                 with journal.step(_title(block)), _watched(block, prepared.collectors):
                     ended = _Ended(journal, progress, block)
                     runner.run(_send(client, block, requests, _load(options), ended))
@@ -53,6 +58,16 @@ def measure(prepared: Prepared, server: Server, journal: Journal, progress: Prog
                     journal.set_collector(collector.info)
         finally:
             runner.run(client.__aexit__(None, None, None))
+
+
+def _requests(images: ImageSource, block: Block, chat: ChatOptions, numbers: range) -> list[ChatRequest]:
+    """The requests of a block; the baseline's second arm shows the same pictures with other pixels."""
+    requests = []
+    for position, number in enumerate(numbers):
+        content = block.first_content + position
+        image = images.repeated(content) if block.arm == REPEAT_ARM else images[content]
+        requests.append(chat_request(chat, number, [image], content_number=content))
+    return requests
 
 
 class _Ended:
@@ -75,7 +90,7 @@ async def _opened(url: str) -> ChatClient:
 async def _send(
     client: ChatClient, block: Block, requests: list[ChatRequest], load: Load, ended: _Ended
 ) -> None:
-    await client.run_block(block, requests, load, on_request=ended)
+    await client.run_block(block, requests, load, on_request=ended, recipe_set=block.recipe_set)
 
 
 def _load(options: RunOptions) -> Load:
@@ -85,7 +100,10 @@ def _load(options: RunOptions) -> Load:
 
 
 def _title(block: Block) -> str:
-    return "Warm-up" if block.phase == Phase.WARM_UP else f"Block {block.index} ({block.phase})"
+    if block.phase == Phase.WARM_UP:
+        return "Warm-up"
+    part = str(block.phase) if block.round is None else f"round {block.round}, {block.arm}"
+    return f"Block {block.index} ({part})"
 
 
 @contextmanager

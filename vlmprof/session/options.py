@@ -1,5 +1,6 @@
 """What a run was asked to do."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +43,9 @@ class RunOptions:
         load_command: a load generator of the user's own, in the place of requests of ours.
         python: interpreter that has the engine.
         keep_reports: keep nsys's own reports, which hold the server's environment.
+        recipes: on throughout, `1,2,8`, `all` or `exact`; in a trial, the baseline.
+        trial: arms to compare with the baseline inside one server, name -> recipes.
+        rounds, per_block: how often each arm of a trial is measured, with how many requests each time.
     """
 
     model: str
@@ -65,4 +69,8 @@ class RunOptions:
     ready_timeout_s: float = 900.0
     keep_reports: bool = False
     overwrite: bool = False
+    recipes: str = ""
+    trial: Mapping[str, str] = field(default_factory=dict)
+    rounds: int = 8
+    per_block: int = 4
     engine_args: list[str] = field(default_factory=list)

@@ -16,15 +16,17 @@ from vlmprof.model.process import Role
 from vlmprof.model.request import Phase, Request
 from vlmprof.model.results import BreakdownResult, SummaryResult, request_breakdown
 from vlmprof.model.run_folder import RunFolder
-from vlmprof.model.run_info import IMPORTED, ClockEvidence, RatioInterval
+from vlmprof.model.run_info import IMPORTED, ClockEvidence, RatioInterval, RunInfo
 from vlmprof.model.table_io import write_table
 from vlmprof.model.tables import PROCESSES, REQUESTS
 from vlmprof.read.spans import SpanCapture, read_spans
 from vlmprof.session.capture import Sampled, read_gpu_files, read_samples
 from vlmprof.session.journal import read_requests
 from vlmprof.session.options import Progress, Silent
+from vlmprof.session.recipe_calls import counted_uses, failure_warnings
 from vlmprof.session.served_requests import requests_from_spans
 from vlmprof.units import NS_PER_MS, format_ns, format_share
+from vlmprof.workload.trial import BASELINE_ARMS
 
 _UNCERTAIN_NS = NS_PER_MS
 _REFUSED_SHARE_OF_TTFT = 0.1
@@ -72,17 +74,20 @@ def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResul
         write_table(folder, name, table)
     progress.detail("summary")
     names = ("requests", "processes", "samples", "stacks", "frames")
-    summary = summarise(info, breakdown, **{name: tables[name] for name in names})
+    summary = summarise(info, _of_baseline(breakdown, info), **{name: tables[name] for name in names})
     folder.write_result("breakdown", breakdown)
     folder.write_result("summary", summary)
     warnings = [*sampled.warnings, *gpu.warnings, *_warnings(spans, sampled, summary)]
+    recipes = counted_uses(folder.raw, info.recipes, spans.processes)
+    warnings += failure_warnings(recipes)
     folder.write_info(
         msgspec.structs.replace(
             info,
+            recipes=recipes,
             agents=spans.agents,
             clocks=[_span_clock(), *sampled.clocks, *gpu.clocks],
             quality=[*spans.quality, *sampled.quality],
-            overhead=_overhead(requests),
+            overhead=_overhead(requests, info),
             analysis_warnings=list(dict.fromkeys(warnings)),
         )
     )
@@ -167,9 +172,23 @@ def _warnings(spans: SpanCapture, sampled: Sampled, summary: SummaryResult) -> l
     return warnings
 
 
-def _overhead(requests: list[Request]) -> RatioInterval | None:
-    """The TTFT of profiled blocks against that of the control blocks beside them."""
-    return paired_ratio(_blocks(requests, Phase.CONTROL), _blocks(requests, Phase.PROFILED))
+def _of_baseline(breakdown: BreakdownResult, info: RunInfo) -> BreakdownResult:
+    """Without the requests of a trial's other arms: the summary speaks of one server as it was served."""
+    others = {
+        block.index for block in info.blocks if block.round is not None and block.arm not in BASELINE_ARMS
+    }
+    if not others:
+        return breakdown
+    return msgspec.structs.replace(
+        breakdown, requests=[request for request in breakdown.requests if request.block not in others]
+    )
+
+
+def _overhead(requests: list[Request], info: RunInfo) -> RatioInterval | None:
+    """The TTFT of profiled blocks against that of the control blocks beside them, those of a trial left out."""
+    in_trial = {block.index for block in info.blocks if block.round is not None}
+    alternating = [request for request in requests if request.block not in in_trial]
+    return paired_ratio(_blocks(alternating, Phase.CONTROL), _blocks(alternating, Phase.PROFILED))
 
 
 def _blocks(requests: list[Request], phase: Phase) -> list[list[float]]:

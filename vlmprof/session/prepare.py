@@ -14,9 +14,11 @@ from vlmprof.engines.vllm import (
     resolve_model,
     serve_command,
 )
+from vlmprof.errors import UsageError
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.run_info import (
     SCHEMA_VERSION,
+    BlockInfo,
     CachePolicy,
     CollectorInfo,
     EngineInfo,
@@ -26,13 +28,18 @@ from vlmprof.model.run_info import (
 )
 from vlmprof.session.host import describe_host
 from vlmprof.session.options import Progress, RunOptions
+from vlmprof.session.recipe_plan import RecipePlan, plan_recipes
 from vlmprof.workload.images import ImageSource, folder_images, generated_images
 from vlmprof.workload.load_command import check_load_command
 from vlmprof.workload.schedule import Block, plan_blocks
+from vlmprof.workload.trial import contents_needed, plan_trial
 
 _CACHE_NOTE = (
     "every request carries another image and another prompt number, so that neither the multimodal cache nor "
     "the prefix cache can answer it; the engine's caches are on, as its users run them"
+)
+_TRIAL_CACHE_NOTE = (
+    "; arms of a trial send the same requests, but share no cache entry: its keys name the recipes"
 )
 _LOAD_CACHE_NOTE = "the load command decides which images and prompts repeat"
 
@@ -44,6 +51,7 @@ class Prepared:
     options: RunOptions
     model: ModelInfo
     engine: VllmInstallation
+    plan: RecipePlan
     port: int
     blocks: list[Block]
     images: ImageSource
@@ -66,17 +74,18 @@ def prepare(options: RunOptions, progress: Progress) -> Prepared:
     """
     progress.step("Checking")
     model = resolve_model(options.model)
-    blocks = plan_blocks(
-        options.requests, warm_up=options.warm_up, concurrency=options.concurrency, seed=options.seed
-    )
     progress.detail("engine")
     engine = find_vllm(options.python)
+    plan = plan_recipes(options, model, engine)
+    for number, reason in sorted(plan.refused.items()):
+        progress.note(f"recipe {number} left out: {reason}")
+    blocks = _plan_blocks(options, plan)
     port = choose_port(options.port)
     serve_command(engine, options.model, port, options.engine_args)
     if options.load_command:
         check_load_command(options.load_command)
     progress.detail("images")
-    images, skipped = _images(options)
+    images, skipped = _images(options, contents_needed(blocks))
     for name in skipped:
         progress.note(f"skipped image {name}")
     progress.detail("profilers")
@@ -91,15 +100,37 @@ def prepare(options: RunOptions, progress: Progress) -> Prepared:
         folder.remove()
     RunFolder.create(options.out)
     return Prepared(
-        options, model, engine, port, blocks, images, skipped, folder, cpu, gpu, [cpu_info, gpu_info]
+        options, model, engine, plan, port, blocks, images, skipped, folder, cpu, gpu, [cpu_info, gpu_info]
     )
 
 
-def _images(options: RunOptions) -> tuple[ImageSource, list[str]]:
-    count = options.requests + options.warm_up
+def _plan_blocks(options: RunOptions, plan: RecipePlan) -> list[Block]:
+    blocks = plan_blocks(
+        options.requests,
+        warm_up=options.warm_up,
+        concurrency=options.concurrency,
+        seed=options.seed,
+        recipes=plan.baseline,
+    )
+    if not options.trial:
+        return blocks
+    if options.load_command:
+        raise UsageError(
+            "a load command cannot be compared request by request", hint="leave out --load-cmd, or the trial"
+        )
+    return blocks + plan_trial(
+        plan.arms,
+        rounds=options.rounds,
+        requests_per_block=options.per_block * options.concurrency,
+        seed=options.seed,
+        after=blocks,
+    )
+
+
+def _images(options: RunOptions, count: int) -> tuple[ImageSource, list[str]]:
     if options.images is None:
         return generated_images(count, options.seed), []
-    found = folder_images(options.images, count)
+    found = folder_images(options.images, count, repeatable=bool(options.trial))
     return found, [str(image) for image in found.skipped]
 
 
@@ -127,9 +158,22 @@ def first_info(prepared: Prepared, command: list[str]) -> RunInfo:
         cache_policy=CachePolicy(
             distinct_images=not options.load_command,
             distinct_prompts=not options.load_command,
-            note=_LOAD_CACHE_NOTE if options.load_command else _CACHE_NOTE,
+            note=_LOAD_CACHE_NOTE
+            if options.load_command
+            else _CACHE_NOTE + (_TRIAL_CACHE_NOTE if options.trial else ""),
         ),
         collectors=prepared.infos,
+        recipes=prepared.plan.uses(),
+        blocks=[
+            BlockInfo(
+                index=block.index,
+                phase=str(block.phase),
+                recipe_set=block.recipe_set,
+                round=block.round,
+                arm=block.arm,
+            )
+            for block in prepared.blocks
+        ],
     )
 
 

@@ -8,7 +8,7 @@ from vlmprof.agent.control import AgentControl
 from vlmprof.collect.base import Collector, Served
 from vlmprof.engines.server import Server, start_server
 from vlmprof.engines.vllm import HOST, serve_command, serve_environment
-from vlmprof.errors import Interrupted, VlmprofError
+from vlmprof.errors import Interrupted, RecipeMisfit, VlmprofError
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.session.counters import difference, read_counters
 from vlmprof.session.interrupts import ignoring_interrupts, terminate_as_interrupt
@@ -18,6 +18,8 @@ from vlmprof.session.measure_load import measure_load
 from vlmprof.session.options import Progress, RunOptions
 from vlmprof.session.pipeline import rebuild
 from vlmprof.session.prepare import Prepared, first_info, prepare
+from vlmprof.session.recipe_calls import never_called
+from vlmprof.session.recipe_plan import with_recipes
 
 IMAGE_TOKEN_COUNTS = "--enable-prompt-tokens-details"
 
@@ -41,12 +43,15 @@ def profile(options: RunOptions, progress: Progress) -> RunFolder:
                 _serve_and_measure(prepared, command, journal, progress)
                 journal.close("complete")
                 _analyse(folder, journal, progress)
+                _check_called(journal)
         except KeyboardInterrupt as error:
             journal.close("partial", "interrupted")
             raise Interrupted(
                 f"interrupted; {journal.finished_requests} requests are kept in {folder.path}",
                 hint=f"`vlmprof report {folder.path} --rebuild` shows what they say",
             ) from error
+        except RecipeMisfit:
+            raise
         except VlmprofError as error:
             journal.close("partial" if journal.finished_requests else "failed", error.message)
             raise
@@ -61,11 +66,30 @@ def _analyse(folder: RunFolder, journal: Journal, progress: Progress) -> None:
         journal.info = folder.read_info()
 
 
+def _check_called(journal: Journal) -> None:
+    """A recipe that was on and never acted makes the run invalid; all that it captured is kept.
+
+    Raises:
+        RecipeMisfit: names the first such recipe.
+    """
+    idle = never_called(journal.info)
+    if not idle:
+        return
+    numbers = ", ".join(f"{use.number} ({use.slug})" for use in idle)
+    error = f"never called though on: recipe {numbers}; the run is invalid"
+    journal.close("invalid", error)
+    raise RecipeMisfit(
+        error,
+        hint=f"{journal.folder.raw / 'server.log'} says which plugins the engine loaded; is VLLM_PLUGINS set?",
+    )
+
+
 def _command(prepared: Prepared) -> list[str]:
     options = prepared.options
     own = [argument for collector in prepared.collectors for argument in collector.engine_args()]
     if IMAGE_TOKEN_COUNTS not in options.engine_args:
         own.append(IMAGE_TOKEN_COUNTS)
+    own += prepared.plan.launch.arguments
     command = serve_command(prepared.engine, options.model, prepared.port, [*own, *options.engine_args])
     for collector in prepared.collectors:
         command = collector.wrap_command(command)
@@ -107,6 +131,8 @@ def _start(prepared: Prepared, command: list[str], agent: AgentControl) -> Serve
     environment = serve_environment(prepared.engine) | agent.environment(beacons=prepared.cpu is not None)
     for collector in prepared.collectors:
         environment |= collector.environment()
+    raw, plan = prepared.folder.raw, prepared.plan
+    environment = with_recipes(environment, plan.environment(raw, prepared.engine), plan.launch)
     url = f"http://{HOST}:{prepared.port}"
     return start_server(command, environment, url, prepared.folder.raw / "server.log")
 

@@ -16,6 +16,7 @@ from vlmprof.workload.coco_like import coco_like_jpeg
 from vlmprof.workload.variants import pixel_variant
 
 _SMALLEST_SIDE = 16
+_REPEATED_SEED = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,9 @@ class ImageSource(Protocol):
 
     def __getitem__(self, index: int) -> WorkloadImage: ...
 
+    def repeated(self, index: int) -> WorkloadImage:
+        """The picture of an index once more, with pixels that no index of the series has."""
+
     def __iter__(self) -> Iterator[WorkloadImage]: ...
 
 
@@ -73,6 +77,11 @@ class GeneratedImages:
 
     def __iter__(self) -> Iterator[WorkloadImage]:
         return (self[index] for index in range(self.count))
+
+    def repeated(self, index: int) -> WorkloadImage:
+        """Drawn from a seed of its own: generated pictures are alike in size and spectrum."""
+        _check_index(index, self.count)
+        return GeneratedImages(self.count, self.seed + _REPEATED_SEED, self.width, self.height)[index]
 
 
 def generated_images(count: int, seed: int, width: int = 640, height: int = 480) -> GeneratedImages:
@@ -131,7 +140,20 @@ class FolderImages:
                 picture for so many variants.
         """
         _check_index(index, self.count)
+        return self._variant(index, *divmod(index, len(self.files)))
+
+    def repeated(self, index: int) -> WorkloadImage:
+        """The same file's variant from after the series' last round.
+
+        Raises:
+            FileUnreadable: as for an index.
+        """
+        _check_index(index, self.count)
         repeat, file_index = divmod(index, len(self.files))
+        rounds = -(-self.count // len(self.files))
+        return self._variant(index, rounds + repeat, file_index)
+
+    def _variant(self, index: int, repeat: int, file_index: int) -> WorkloadImage:
         path = self.files[file_index]
         try:
             content = path.read_bytes()
@@ -148,12 +170,13 @@ class FolderImages:
         return (self[index] for index in range(self.count))
 
 
-def folder_images(folder: Path, count: int | None = None) -> FolderImages:
+def folder_images(folder: Path, count: int | None = None, *, repeatable: bool = False) -> FolderImages:
     """Open and decode the files of a folder, and tell which ones cannot be used.
 
     Args:
         folder: not searched below its top; hidden files are passed over.
         count: how many images the run needs; files beyond them are not opened. None: each file once.
+        repeatable: whether `repeated` will be asked for.
 
     Returns:
         The images that decode and, where files must be repeated, of which a variant can be made; the other
@@ -166,8 +189,9 @@ def folder_images(folder: Path, count: int | None = None) -> FolderImages:
     if count is not None and count < 1:
         raise UsageError(f"cannot take {count} images from {folder}", hint="ask for at least one")
     files, skipped = _usable(_listed(folder), _decode, count)
-    if count is not None and count > len(files):
-        last_round = (count - 1) // max(len(files), 1)
+    if repeatable or (count is not None and count > len(files)):
+        rounds = -(-(count or len(files)) // max(len(files), 1))
+        last_round = 2 * rounds - 1 if repeatable else rounds - 1
         files, not_varied = _usable(files, partial(pixel_variant, number=last_round), None)
         skipped += not_varied
     if not files:

@@ -18,14 +18,32 @@ _MOST_CONNECTIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Requests sent without a pause, all under the same conditions; index -1 is the warm-up."""
+    """Requests sent without a pause, all under the same conditions; index -1 is the warm-up.
+
+    Attributes:
+        recipes: numbers of the recipes that are on.
+        round, arm: for a block of a trial, see `vlmprof.workload.trial`.
+        first_content: index of the image and prompt of its first request; blocks of two arms with the same
+            one send the same requests.
+    """
 
     index: int
     phase: Phase
     request_count: int
+    recipes: tuple[int, ...] = ()
+    round: int | None = None
+    arm: str = ""
+    first_content: int = 0
+
+    @property
+    def recipe_set(self) -> str:
+        """The recipes as a run's tables name them: `1,2,8`."""
+        return ",".join(map(str, self.recipes))
 
 
-def plan_blocks(requests: int, *, warm_up: int, concurrency: int, seed: int) -> list[Block]:
+def plan_blocks(
+    requests: int, *, warm_up: int, concurrency: int, seed: int, recipes: tuple[int, ...] = ()
+) -> list[Block]:
     """Divide a run's requests into a warm-up and interleaved pairs of a control and a profiled block.
 
     `requests` counts control and profiled requests together, half and half; an odd one goes to the control,
@@ -45,9 +63,11 @@ def plan_blocks(requests: int, *, warm_up: int, concurrency: int, seed: int) -> 
         Phase.CONTROL: _shares(requests - requests // 2, pairs),
         Phase.PROFILED: _shares(requests // 2, pairs),
     }
-    blocks = [Block(WARM_UP_BLOCK, Phase.WARM_UP, warm_up)] if warm_up else []
+    blocks = [Block(WARM_UP_BLOCK, Phase.WARM_UP, warm_up, recipes)] if warm_up else []
+    sent = warm_up
     for index, phase in enumerate(_interleaved(pairs, seed)):
-        blocks.append(Block(index, phase, left[phase].pop(0)))
+        blocks.append(Block(index, phase, left[phase].pop(0), recipes, first_content=sent))
+        sent += blocks[-1].request_count
     return blocks
 
 
