@@ -1,0 +1,144 @@
+"""The recipes of a run: which are installed in its server, which are on in which arm, what its start needs."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vlmprof.engines.vllm import VllmInstallation, described_by_hub
+from vlmprof.errors import RecipeMisfit
+from vlmprof.model.run_info import ModelInfo, RecipeUse
+from vlmprof.patching import SWITCH_VARIABLE, Family, Launch, Recipe, Switching, family_of
+from vlmprof.patching.ledger import LEDGER_VARIABLE
+from vlmprof.patching.registry import load_recipes
+from vlmprof.patching.selection import Selection, select
+from vlmprof.patching.served import FAMILY_VARIABLE
+from vlmprof.patching.source import InstalledSource
+from vlmprof.plugin import RECIPES_VARIABLE
+from vlmprof.session.options import RunOptions
+from vlmprof.session.recipe_path import make_recipe_path
+from vlmprof.workload.trial import BASELINE_ARM
+
+
+@dataclass(frozen=True, slots=True)
+class RecipePlan:
+    """Recipes of one server.
+
+    Attributes:
+        family: None where no recipes were asked for.
+        arms: name -> live recipes that are on in it; the baseline `A` always.
+        recipes: every recipe that is on in some arm.
+        launch: how the server is started with those that take part in its start.
+        refused: number -> why it was left out of `all` or `exact`.
+    """
+
+    family: Family | None = None
+    arms: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: {BASELINE_ARM: ()})
+    recipes: tuple[Recipe, ...] = ()
+    launch: Launch = field(default_factory=Launch)
+    refused: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def baseline(self) -> tuple[int, ...]:
+        return self.arms[BASELINE_ARM]
+
+    @property
+    def live(self) -> tuple[Recipe, ...]:
+        return tuple(recipe for recipe in self.recipes if recipe.switching is Switching.LIVE)
+
+    def uses(self) -> list[RecipeUse]:
+        """The recipes as run.json lists them, before anything has been counted."""
+        return [RecipeUse(number=recipe.number, slug=recipe.slug) for recipe in self.recipes]
+
+    def environment(self, raw: Path, engine: VllmInstallation) -> dict[str, str]:
+        """Variables that install the live recipes in the served processes, switched through `raw/switch`.
+
+        Args:
+            raw: the run's folder of captures, which has the switch and gets the ledgers.
+        """
+        if self.family is None or not self.live:
+            return {}
+        variables = {
+            RECIPES_VARIABLE: ",".join(str(recipe.number) for recipe in self.live),
+            FAMILY_VARIABLE: self.family.name,
+            SWITCH_VARIABLE: str((raw / "switch").resolve()),
+            LEDGER_VARIABLE: str(raw.resolve()),
+        }
+        if "vlmprof" in engine.packages:
+            return variables
+        return variables | {"PYTHONPATH": str(make_recipe_path(raw))}
+
+
+def plan_recipes(options: RunOptions, model: ModelInfo, engine: VllmInstallation) -> RecipePlan:
+    """Choose and check the recipes of a run; imports nothing of the engine.
+
+    Raises:
+        UsageError: no recipe has one of the numbers.
+        RecipeMisfit: a set cannot be applied exactly as meant to this engine and model.
+    """
+    texts = {BASELINE_ARM: options.recipes, **options.trial}
+    if not any(text.strip() for text in texts.values()):
+        return RecipePlan()
+    family = family_of_model(described_by_hub(model, engine))
+    recipes = load_recipes()
+    installed = InstalledSource(engine.search_path)
+    chosen = {
+        arm: select(text, recipes, [family], installed) if text.strip() else Selection(())
+        for arm, text in texts.items()
+    }
+    taken = tuple(recipes[number] for number in sorted({n for each in chosen.values() for n in each.numbers}))
+    restarting = {recipe.number for recipe in taken if recipe.switching is Switching.RESTART}
+    _check_same_start({arm: restarting.intersection(each.numbers) for arm, each in chosen.items()})
+    return RecipePlan(
+        family=family,
+        arms={
+            arm: tuple(number for number in each.numbers if number not in restarting)
+            for arm, each in chosen.items()
+        },
+        recipes=taken,
+        launch=_launch(taken),
+        refused={number: reason for each in chosen.values() for number, reason in each.refused.items()},
+    )
+
+
+def family_of_model(model: ModelInfo) -> Family:
+    """The family that recipes know a model by.
+
+    Raises:
+        RecipeMisfit: none of them knows it.
+    """
+    architectures = [model.architecture] if model.architecture else []
+    family = family_of({"architectures": architectures, "model_type": model.model_type})
+    if family is None:
+        raise RecipeMisfit(
+            f"no recipe knows {model.architecture or model.model_type or model.name}",
+            hint=f"recipes are for {'; '.join(Family)}",
+        )
+    return family
+
+
+def _check_same_start(restarting: Mapping[str, set[int]]) -> None:
+    """All arms of a trial are served by one server."""
+    baseline = restarting[BASELINE_ARM]
+    for numbers in restarting.values():
+        if numbers != baseline:
+            number = min(numbers ^ baseline)
+            raise RecipeMisfit(
+                f"recipe {number} takes part in how a server is started and cannot be switched while it runs",
+                hint=f"run twice, once with --recipes {number}, and look at `vlmprof compare RUN RUN`",
+            )
+
+
+def _launch(recipes: tuple[Recipe, ...]) -> Launch:
+    launch = Launch()
+    for recipe in recipes:
+        if recipe.launch is not None:
+            launch |= recipe.launch()
+    return launch
+
+
+def with_recipes(environment: dict[str, str], added: dict[str, str], launch: Launch) -> dict[str, str]:
+    """A server's variables with those of recipes; paths of Python modules are put before what is there."""
+    return launch.added_to(
+        Launch(added).added_to({"PYTHONPATH": os.environ.get("PYTHONPATH", "")} | environment)
+    )
