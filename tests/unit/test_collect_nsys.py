@@ -81,7 +81,7 @@ def test_it_is_a_collector(tmp_path: Path) -> None:
     """The type checker holds the class against the interface; spans become NVTX ranges, workers are spawned."""
     collector: Collector = NsysCollector(tmp_path, _tool(Path("nsys")), gpu=False)
     wrapped = collector.wrap_command(["vllm", "serve"])
-    assert wrapped[:2] == ["nsys", "launch"]
+    assert wrapped[4:6] == ["nsys", "launch"]
     assert wrapped[-2:] == ["vllm", "serve"]
     assert collector.environment() == {"VLMPROF_NVTX": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
     assert collector.info.state == "off"
@@ -176,6 +176,41 @@ def test_a_session_that_never_started_makes_it_missing(tmp_path: Path) -> None:
     assert collector.info.state == "missing"
     assert "nsys start failed with exit code 3" in collector.info.detail
     assert not (tmp_path / "nsys.private").exists()
+
+
+_FAILS_TWICE = """
+echo >>launches
+[ "$(wc -l <launches)" -gt 2 ] || exit 1
+while [ "$1" != /bin/sh ]; do shift; done
+exec "$@"
+"""
+
+
+def _launched(tmp_path: Path, *program: str) -> "subprocess.Popen[str]":
+    """A program under an nsys that loses its race twice; each launch adds a line to the file `launches`."""
+    nsys = _program(tmp_path / "bin" / "nsys", _FAILS_TWICE)
+    command = NsysCollector(tmp_path, _tool(nsys), gpu=False).wrap_command(list(program))
+    return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_program_that_was_never_started_is_launched_again(tmp_path: Path) -> None:
+    """The third launch starts it, once; its own failure is not taken for one of nsys; no mark is left."""
+    launched = _launched(tmp_path, "/bin/sh", "-c", "echo started; exit 3")
+    said, _ = launched.communicate()
+    assert (said, launched.returncode) == ("started\n", 3)
+    assert (tmp_path / "launches").read_text() == "\n" * 3
+    assert not (tmp_path / "nsys.started").exists()
+
+
+def test_a_launch_that_is_terminated_ends_and_is_not_repeated(tmp_path: Path) -> None:
+    """SIGTERM for the outermost process alone, as the kernel sends it when vlmprof was killed."""
+    launched = _launched(tmp_path, "/bin/sh", "-c", "echo started; exec sleep 600")
+    assert launched.stdout is not None
+    assert launched.stdout.readline() == "started\n"
+    launched.terminate()
+    said, _ = launched.communicate()
+    assert (said, launched.returncode) == ("", 128 + signal.SIGTERM)
+    assert (tmp_path / "launches").read_text() == "\n" * 3
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from vlmprof.collect.tools import Tool
 from vlmprof.errors import VlmprofError
 from vlmprof.model.run_info import CollectorInfo
 
+_LAUNCH = str(Path(__file__).with_name("nsys_launch.sh"))
 _COMMAND_TIMEOUT_S = 180
 _DAEMON_TIMEOUT_S = 3
 
@@ -46,6 +47,7 @@ class NsysCollector:
         self._raw = raw
         self._private = raw / "nsys.private"
         self._log = raw / "nsys.log"
+        self._mark = raw.absolute() / "nsys.started"
         self._tool = tool
         self._gpu = gpu
         self._keep_reports = keep_reports
@@ -61,7 +63,8 @@ class NsysCollector:
 
     def wrap_command(self, command: list[str]) -> list[str]:
         self._command = launch_command(self._tool, self._session, gpu=self._gpu)
-        return [*self._command, *command]
+        launched, run = (["/bin/sh", _LAUNCH, action, str(self._mark)] for action in ("launch", "run"))
+        return [*launched, *self._command, *run, *command]
 
     def environment(self) -> dict[str, str]:
         # nsys's libraries do not survive a fork: a process that was forked comes out empty.
