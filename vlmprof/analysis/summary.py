@@ -123,13 +123,14 @@ def _group_summaries(stage_ns: Ints, *, gpu: bool) -> list[GroupSummary]:
     member = np.array([stage.group for stage in STAGES])
     columns = {group: stage_ns[:, member == group].sum(axis=1) for group in GROUPS}
     return [
-        GroupSummary(group=group, label=_group_label(group, gpu=gpu), **_distribution(column, total_ns))
+        GroupSummary(group=group, label=group_label(group, gpu=gpu), **_distribution(column, total_ns))
         for group, column in columns.items()
         if column.any()
     ]
 
 
-def _group_label(group: str, *, gpu: bool) -> str:
+def group_label(group: str, *, gpu: bool) -> str:
+    """A group's name as people read it: without a GPU, the model runs on the worker's CPU."""
     return "worker, model (CPU)" if group == "worker, GPU" and not gpu else group
 
 

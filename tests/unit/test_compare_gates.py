@@ -1,0 +1,108 @@
+"""Gates: what they say, and when they are decided."""
+
+import msgspec
+import pytest
+
+from vlmprof.analysis.compare_gates import check_gate, parse_gate
+from vlmprof.errors import UsageError
+from vlmprof.model.comparison import (
+    Change,
+    ComparedSide,
+    Comparison,
+    GateOutcome,
+    OutputEquality,
+    Scope,
+    Verdict,
+)
+
+TTFT = Change(
+    metric="ttft_p50",
+    label="TTFT p50",
+    unit="ns",
+    baseline=100e6,
+    trial=104e6,
+    difference=4e6,
+    low=2e6,
+    high=6e6,
+    ratio=1.04,
+    ratio_low=1.02,
+    ratio_high=1.06,
+    verdict=Verdict.SLOWER,
+)
+STAGE = msgspec.structs.replace(
+    TTFT, metric="stage.image_fetch", baseline=0.0, ratio=None, ratio_low=None, ratio_high=None
+)
+
+
+def _comparison(*changes: Change) -> Comparison:
+    side = ComparedSide(label="B", run="runs/b", name="b", requests=40, blocks=8)
+    return Comparison(
+        baseline=side,
+        trial=side,
+        scope=Scope.ONE_SERVER,
+        paired_by="image",
+        rounds=8,
+        confidence=0.95,
+        verdict=Verdict.SLOWER,
+        sentence="",
+        metrics=list(changes),
+        parts=[],
+        outputs=OutputEquality(compared=0, equal=0),
+    )
+
+
+def _outcome(gate: str, *changes: Change) -> GateOutcome:
+    return check_gate(parse_gate(gate), _comparison(*changes)).outcome
+
+
+@pytest.mark.parametrize(
+    ("gate", "outcome"),
+    [
+        ("ttft_p50<+7%", GateOutcome.PASSED),
+        ("ttft_p50<=6%", GateOutcome.PASSED),
+        ("ttft_p50<6%", GateOutcome.UNDECIDED),
+        ("ttft_p50 < +5 %", GateOutcome.UNDECIDED),
+        ("ttft_p50<2%", GateOutcome.VIOLATED),
+        ("ttft_p50<=2%", GateOutcome.UNDECIDED),
+        ("ttft_p50<-3%", GateOutcome.VIOLATED),
+        ("ttft_p50<6.5ms", GateOutcome.PASSED),
+        ("ttft_p50<1.9ms", GateOutcome.VIOLATED),
+    ],
+)
+def test_a_gate_is_decided_by_the_whole_interval(gate: str, outcome: GateOutcome) -> None:
+    """The TTFT rose by 4 ms, 4%, with the interval from 2 to 6 of both."""
+    assert _outcome(gate, TTFT) == outcome
+
+
+def test_a_gate_says_what_was_measured_in_its_own_unit() -> None:
+    result = check_gate(parse_gate("ttft_p50<5%"), _comparison(TTFT))
+    assert (result.measured, result.low, result.high) == pytest.approx((4, 2, 6))
+    assert (result.unit, result.trial) == ("%", "B")
+
+
+def test_a_stage_that_neither_side_has_does_not_rise() -> None:
+    assert _outcome("stage.image_fetch<1ms", TTFT) == GateOutcome.PASSED
+    assert _outcome("stage.image_fetch<0ms", TTFT) == GateOutcome.VIOLATED
+
+
+def test_no_percentage_is_taken_of_nothing() -> None:
+    with pytest.raises(UsageError, match="of the baseline is 0"):
+        _outcome("stage.image_fetch<5%", STAGE)
+    assert _outcome("stage.image_fetch<1ms", STAGE) == GateOutcome.VIOLATED
+
+
+@pytest.mark.parametrize("group", ["group.worker, GPU<5%", "group.client and HTTP<5%", "stage.prefill<=0%"])
+def test_groups_and_stages_are_named_as_in_the_results(group: str) -> None:
+    assert parse_gate(group).metric == group.partition("<")[0]
+
+
+@pytest.mark.parametrize("text", ["", "ttft_p50", "ttft_p50>5%", "ttft_p50<5", "ttft_p50<5s", "<5%", "a<b%"])
+def test_what_is_no_gate_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_gate(text)
+    assert "ttft_p50<+5%" in refused.value.hint
+
+
+def test_an_unknown_metric_is_named() -> None:
+    with pytest.raises(UsageError, match="no metric 'ttft_p51'"):
+        parse_gate("ttft_p51<5%")

@@ -1,0 +1,172 @@
+"""What the verdict says where the truth is known: simulated rounds with drift, block effects and pauses."""
+
+import numpy as np
+import pytest
+
+from vlmprof.analysis.compare_bootstrap import (
+    Floats,
+    Interval,
+    RoundPairs,
+    interval_of_median,
+    resample,
+    weighted_quantiles,
+)
+from vlmprof.analysis.compare_measure import Measured
+from vlmprof.analysis.compare_requests import COLUMNS, ComparedRequest, Rounds, pair
+from vlmprof.analysis.compare_verdict import margin, verdict
+from vlmprof.model.comparison import Change, Verdict
+
+ROUNDS, BLOCK = 10, 10
+
+
+def _requests(times_ns: Floats, block: int) -> list[ComparedRequest]:
+    """Requests of which only the TTFT is known, each with an image of its own."""
+    return [
+        ComparedRequest(
+            id=f"vp-{block}-{number}",
+            number=None,
+            block=block,
+            sent_ns=number,
+            images=(f"{block}-{number}",),
+            sizes=((640, 480),),
+            text="",
+            values=np.concatenate([[time_ns], np.full(len(COLUMNS) - 1, np.nan)]),
+        )
+        for number, time_ns in enumerate(times_ns.tolist())
+    ]
+
+
+def _simulated(seed: int, effect: float) -> tuple[Rounds, Rounds]:
+    """Rounds of A against B, and of A against A2; B takes `effect` times as long.
+
+    5% drift over the run, 3% between blocks, 10% between requests, and every twentieth request meets a pause
+    with an infinite variance.
+    """
+    dice = np.random.default_rng(seed)
+
+    def block(number: int, factor: float) -> list[ComparedRequest]:
+        level = 100e6 * factor * np.exp(0.05 * number / ROUNDS + dice.normal(0, 0.03))
+        pauses = np.where(dice.random(BLOCK) < 0.05, 1 + dice.pareto(1.5, BLOCK), 1)
+        return _requests(level * np.exp(dice.normal(0, 0.1, BLOCK)) * pauses, number)
+
+    rounds = [(block(i, 1), block(i, 1), block(i, effect)) for i in range(ROUNDS)]
+    return [(a, b) for a, _, b in rounds], [(a, a2) for a, a2, _ in rounds]
+
+
+def _ttft(seed: int, effect: float) -> Change:
+    rounds, noise = _simulated(seed, effect)
+    return Measured.of(pair(rounds), [pair(noise)]).metrics()[0]
+
+
+def test_like_against_like_is_no_difference_in_19_of_20_runs() -> None:
+    """Ten rounds of ten requests; none is called faster or slower."""
+    verdicts = [_ttft(seed, 1.0).verdict for seed in range(20)]
+    assert verdicts.count(Verdict.NO_DIFFERENCE) >= 19
+    assert not {Verdict.FASTER, Verdict.SLOWER} & set(verdicts)
+
+
+@pytest.mark.parametrize(("effect", "expected"), [(0.9, Verdict.FASTER), (1.1, Verdict.SLOWER)])
+def test_a_tenth_is_found_in_19_of_20_runs(effect: float, expected: Verdict) -> None:
+    """The standard error of ten rounds is about 2.2%, so a tenth is more than four of them away."""
+    verdicts = [_ttft(seed, effect).verdict for seed in range(20)]
+    assert verdicts.count(expected) >= 19
+
+
+def test_the_interval_holds_the_true_difference() -> None:
+    """Of 40 intervals at 95%, 2 are expected to miss a true ratio of 0.8, and 5 would be unlikely."""
+    changes = [_ttft(seed, 0.8) for seed in range(40)]
+    held = [
+        change
+        for change in changes
+        if change.ratio_low is not None and change.ratio_high is not None
+        if change.ratio_low <= 0.8 <= change.ratio_high
+    ]
+    assert len(held) >= 36
+
+
+def test_a_verdict_needs_three_rounds_and_ten_requests() -> None:
+    """Two rounds of ten requests that take half as long: blocks of a server may differ by as much."""
+    rounds, noise = _simulated(0, 0.5)
+    assert Measured.of(pair(rounds[:2]), [pair(noise[:2])]).metrics()[0].verdict == Verdict.INCONCLUSIVE
+    assert Measured.of(pair(rounds[:3]), [pair(noise[:3])]).metrics()[0].verdict == Verdict.FASTER
+    few = [(lower[:3], upper[:3]) for lower, upper in rounds[:3]]
+    assert Measured.of(pair(few), []).metrics()[0].verdict == Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("low", "estimate", "high", "expected"),
+    [
+        (-30, -20, -12, Verdict.FASTER),
+        (12, 20, 30, Verdict.SLOWER),
+        (-9, -1, 8, Verdict.NO_DIFFERENCE),
+        (-9, -4, -1, Verdict.NO_DIFFERENCE),
+        (-14, -4, -1, Verdict.INCONCLUSIVE),
+        (-3, 4, 11, Verdict.INCONCLUSIVE),
+        (-30, -5, 30, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_the_rule(low: float, estimate: float, high: float, expected: Verdict) -> None:
+    """Baseline 100, so the margin is 10; the baseline against itself differs by -5 to +6.
+
+    -4 with the interval [-14, -1] is told from 0 but not from the noise floor.
+    """
+    change = Interval(estimate, low, high)
+    assert verdict(change, Interval(0, -5, 6), margin(100), enough=True) == expected
+
+
+def test_of_a_rate_more_is_faster() -> None:
+    change = Interval(20, 15, 25)
+    assert verdict(change, None, 10, enough=True, more_is_better=True) == Verdict.FASTER
+    assert verdict(change, None, 10, enough=True) == Verdict.SLOWER
+
+
+def test_a_stage_may_differ_by_a_hundredth_of_the_ttft() -> None:
+    """A stage of 2 ms in a TTFT of 300 ms: 3 ms pass as none; of 100 ms: its own tenth does."""
+    assert margin(2e6, 300e6) == 3e6
+    assert margin(100e6, 300e6) == 10e6
+
+
+def test_equal_numbers_are_no_difference_however_few() -> None:
+    assert verdict(Interval(0, 0, 0), None, 1, enough=False) == Verdict.NO_DIFFERENCE
+
+
+def test_weighted_quantiles_are_those_of_the_values_repeated() -> None:
+    """Weights 0 to 3 on nine values, at four quantiles, against numpy on the expanded list."""
+    dice = np.random.default_rng(1)
+    values, weights = dice.normal(size=9), dice.integers(0, 4, (9, 6)).astype(np.int32)
+    for q in (0.05, 0.5, 0.9, 0.99):
+        expected = [np.quantile(np.repeat(values, column), q) for column in weights.T]
+        assert weighted_quantiles(values, weights, q) == pytest.approx(expected)
+
+
+def test_every_resample_weighs_as_much_as_the_rounds() -> None:
+    """Two rounds of three matched pairs, and two of all 2 x 3 pairs: six requests, nine pairs or twelve pairs.
+
+    A draw of n items weighs n, and a pair the product of its two requests' weights: 2 * 3 in each round drawn.
+    """
+    places = np.arange(6)
+    matched = [RoundPairs(places[:3], places[:3], True), RoundPairs(places[3:], places[3:], True)]
+    weights = resample(matched, (6, 6))
+    assert set(weights.pair.sum(axis=0).tolist()) == {6}
+    crossed = [
+        RoundPairs(np.repeat(places[:2] + 2 * i, 3), np.tile(places[:3] + 3 * i, 2), False) for i in (0, 1)
+    ]
+    weights = resample(crossed, (4, 6))
+    assert set(weights.pair.sum(axis=0).tolist()) == {12}
+    assert set(weights.baseline.sum(axis=0).tolist()) == {4}
+    assert set(weights.trial.sum(axis=0).tolist()) == {6}
+
+
+def test_a_pair_without_a_value_takes_no_part() -> None:
+    """Of 1, NaN and 3 the median is 2; of nothing there is none."""
+    rounds = [RoundPairs(np.arange(3), np.arange(3), True)]
+    weights = resample(rounds, (3, 3)).pair
+    interval = interval_of_median(np.array([1, np.nan, 3]), weights, 0.95)
+    assert interval is not None
+    assert interval.estimate == 2
+    assert (interval.low, interval.high) == (1, 3)
+    assert interval_of_median(np.full(3, np.nan), weights, 0.95) is None
+
+
+def test_the_same_requests_give_the_same_interval() -> None:
+    assert _ttft(3, 0.95) == _ttft(3, 0.95)

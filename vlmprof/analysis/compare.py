@@ -1,0 +1,245 @@
+"""Two arms of one server, or two runs: what changed, by how much, and whether that can be told from noise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from vlmprof.analysis.compare_environment import NOTHING, environment_differences
+from vlmprof.analysis.compare_measure import Measured
+from vlmprof.analysis.compare_outputs import output_equality
+from vlmprof.analysis.compare_requests import (
+    Pairing,
+    Requests,
+    Rounds,
+    by_round,
+    compared_requests,
+    headline_blocks,
+    neighbour_rounds,
+    pair,
+    rounds_of_runs,
+)
+from vlmprof.analysis.compare_sentence import sentence
+from vlmprof.analysis.compare_verdict import CONFIDENCE
+from vlmprof.errors import UsageError
+from vlmprof.model.comparison import (
+    ComparedSide,
+    Comparison,
+    EnvironmentDifference,
+    Scope,
+)
+from vlmprof.model.results import BreakdownResult
+from vlmprof.model.run_info import BlockInfo, RunInfo
+
+BASELINE_ARM, NOISE_ARM = "A", "A2"
+
+# Measured: two servers started alike, one after the other, on a machine shared with others.
+_SERVERS_DIFFER_BY = 0.23
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRun:
+    """What a comparison needs of a run; `requests` is the table of that name."""
+
+    path: str
+    info: RunInfo
+    requests: Any
+    breakdown: BreakdownResult
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms of the run's rounds, the baseline first and then as they first came; empty for a plain run."""
+        found = dict.fromkeys(block.arm for block in self.info.blocks if block.round is not None)
+        return sorted(found, key=lambda arm: (arm != BASELINE_ARM, arm != NOISE_ARM))
+
+    @property
+    def trials(self) -> list[str]:
+        """Arms that are something else than the baseline, those with fewer recipes first."""
+        own = [arm for arm in self.arms if arm not in (BASELINE_ARM, NOISE_ARM)]
+        return sorted(own, key=lambda arm: len(_recipe_set(self, arm).split(",")))
+
+    def blocks_of(self, arm: str) -> list[BlockInfo]:
+        return [block for block in self.info.blocks if block.round is not None and block.arm == arm]
+
+    def requests_of(self, arm: str) -> Requests:
+        blocks = {block.index for block in self.blocks_of(arm)}
+        return compared_requests(self.requests, self.breakdown, blocks)
+
+
+def compare_arms_of(run: ComparedRun, baseline: str = BASELINE_ARM, trial: str = "B") -> Comparison:
+    """One arm against another of the same server, round by round.
+
+    Raises:
+        UsageError: the run has no such arm, or no round in which both served a request.
+    """
+    for arm in (baseline, trial):
+        if arm not in run.arms:
+            known = ", ".join(run.arms) or "no arms at all"
+            raise UsageError(
+                f"{run.path} has no arm {arm!r}: it has {known}", hint="record one with `vlmprof run --ab`"
+            )
+    has_noise = NOISE_ARM in run.arms and trial != NOISE_ARM and BASELINE_ARM in run.arms
+    recipes = [_recipe_set(run, arm) for arm in (baseline, trial)]
+    environment = [] if recipes[0] == recipes[1] else [_recipe_difference(*recipes)]
+    return _compare(
+        (_side_of_arm(run, baseline), _side_of_arm(run, trial)),
+        _rounds_of_arms(run, baseline, trial),
+        [_rounds_of_arms(run, BASELINE_ARM, NOISE_ARM)] if has_noise else [],
+        scope=Scope.ONE_SERVER,
+        gpu=_on_gpu(run.info),
+        environment=environment,
+        warnings=_recipe_warnings(run.info),
+    )
+
+
+def compare_runs(baseline: ComparedRun, trial: ComparedRun) -> Comparison:
+    """One run against another, as two servers served them.
+
+    Of a run with arms, the baseline's blocks are compared. The noise floor is the wider of what each run's
+    neighbouring blocks differ by.
+
+    Raises:
+        UsageError: one of them has no request with a first token.
+    """
+    sides = [_headline_requests(run) for run in (baseline, trial)]
+    same = baseline.path == trial.path
+    labels = _labels(baseline, trial)
+    compared = [
+        _side(run, label, requests, blocks)
+        for run, label, (requests, blocks) in zip((baseline, trial), labels, sides, strict=True)
+    ]
+    warnings = [] if same else [_two_servers()]
+    for run, label in zip((baseline, trial), labels, strict=True):
+        if run.arms:
+            warnings.append(
+                f"{label} holds the arms {', '.join(run.arms)}: only its arm {run.arms[0]} is compared"
+            )
+        if run.info.status != "complete":
+            warnings.append(f"{label} is {run.info.status}: what it holds may not be all")
+        warnings += _recipe_warnings(run.info)
+    return _compare(
+        (compared[0], compared[1]),
+        rounds_of_runs(sides[0][0], sides[1][0]),
+        [neighbour_rounds(requests) for requests, _ in sides],
+        scope=Scope.ONE_SERVER if same else Scope.TWO_SERVERS,
+        gpu=_on_gpu(baseline.info) or _on_gpu(trial.info),
+        environment=environment_differences(baseline.info, trial.info),
+        warnings=list(dict.fromkeys(warnings)),
+    )
+
+
+def _on_gpu(info: RunInfo) -> bool:
+    return info.engine is None or info.engine.device != "cpu"
+
+
+def _two_servers() -> str:
+    return (
+        "these are two servers, and two servers started alike have differed by up to "
+        f"{_SERVERS_DIFFER_BY:.0%} on a shared machine: a smaller difference may be theirs; "
+        "compare recipes inside one server with `vlmprof run --ab`"
+    )
+
+
+def _labels(baseline: ComparedRun, trial: ComparedRun) -> tuple[str, str]:
+    """Names of the runs, or their folders where the names are the same."""
+    if baseline.info.name != trial.info.name:
+        return baseline.info.name, trial.info.name
+    return baseline.path, trial.path
+
+
+def _headline_requests(run: ComparedRun) -> tuple[Requests, int]:
+    arms = run.arms
+    blocks = {block.index for block in run.blocks_of(arms[0])} if arms else headline_blocks(run.requests)
+    return compared_requests(run.requests, run.breakdown, blocks), len(blocks)
+
+
+def _recipe_set(run: ComparedRun, arm: str) -> str:
+    return next((block.recipe_set for block in run.blocks_of(arm)), "")
+
+
+def _recipe_difference(baseline: str, trial: str) -> EnvironmentDifference:
+    return EnvironmentDifference(
+        what="recipes",
+        baseline=baseline or NOTHING,
+        trial=trial or NOTHING,
+        why="this is what is compared; everything else is one and the same server",
+    )
+
+
+def _recipe_warnings(info: RunInfo) -> list[str]:
+    failed = [recipe for recipe in info.recipes if recipe.failures]
+    return [
+        f"recipe {recipe.number} {recipe.slug} failed {recipe.failures} times; "
+        "those requests went the engine's own way"
+        for recipe in failed
+    ]
+
+
+def _rounds_of_arms(run: ComparedRun, baseline: str, trial: str) -> Rounds:
+    sides = []
+    for arm in (baseline, trial):
+        round_of_block = {block.index: block.round for block in run.blocks_of(arm) if block.round is not None}
+        sides.append(by_round(run.requests_of(arm), round_of_block))
+    return [(sides[0][number], sides[1][number]) for number in sorted(set(sides[0]) & set(sides[1]))]
+
+
+def _side_of_arm(run: ComparedRun, arm: str) -> ComparedSide:
+    return _side(run, arm, run.requests_of(arm), len(run.blocks_of(arm)), arm)
+
+
+def _side(run: ComparedRun, label: str, requests: Requests, blocks: int, arm: str = "") -> ComparedSide:
+    return ComparedSide(
+        label=label,
+        run=run.path,
+        name=run.info.name,
+        arm=arm,
+        recipe_set=_recipe_set(run, arm) if arm else ",".join(str(r.number) for r in run.info.recipes),
+        requests=len(requests),
+        blocks=blocks,
+    )
+
+
+def _compare(
+    sides: tuple[ComparedSide, ComparedSide],
+    rounds: Rounds,
+    noise: Sequence[Rounds],
+    *,
+    scope: Scope,
+    gpu: bool,
+    environment: list[EnvironmentDifference],
+    warnings: list[str],
+) -> Comparison:
+    pairing = pair(rounds)
+    if not pairing.rounds:
+        raise UsageError(
+            f"nothing to compare: {sides[0].label} has {sides[0].requests} requests with a first token, "
+            f"{sides[1].label} has {sides[1].requests}",
+            hint="look at the runs first: vlmprof report RUN",
+        )
+    measured = Measured.of(pairing, [found for each in noise if (found := pair(each)).rounds])
+    metrics = measured.metrics()
+    return Comparison(
+        baseline=_with_left_out(sides[0], pairing, trial=False),
+        trial=_with_left_out(sides[1], pairing, trial=True),
+        scope=scope,
+        paired_by=pairing.paired_by,
+        rounds=len(pairing.rounds),
+        confidence=CONFIDENCE,
+        verdict=metrics[0].verdict,
+        sentence=sentence(metrics[0], sides[1].label, rounds=len(pairing.rounds), enough=measured.enough),
+        metrics=metrics,
+        parts=measured.parts(gpu=gpu),
+        outputs=output_equality(
+            [request for side, _ in rounds for request in side],
+            [request for _, side in rounds for request in side],
+        ),
+        environment=environment,
+        warnings=warnings,
+    )
+
+
+def _with_left_out(side: ComparedSide, pairing: Pairing, *, trial: bool) -> ComparedSide:
+    used = len(np.unique(pairing.positions[1 if trial else 0]))
+    return msgspec.structs.replace(side, requests=used, left_out=side.requests - used)

@@ -1,0 +1,94 @@
+"""Gates: conditions on a comparison that decide a command's exit code, as `ttft_p50<+5%`.
+
+A gate bounds how far a metric may rise, in percent of the baseline or in ms. It is decided by the whole 95%
+interval, so that noise alone does not fail a build:
+
+* **passed** where the interval satisfies it,
+* **violated** where no value of the interval does,
+* **undecided** where the interval straddles the bound. That passes, loudly; under `--strict` it fails. To decide
+  it, send more requests.
+"""
+
+import re
+from dataclasses import dataclass
+
+from vlmprof.errors import UsageError
+from vlmprof.model.comparison import Change, Comparison, GateOutcome, GateResult
+from vlmprof.model.stages import GROUPS, STAGE_IDS
+from vlmprof.units import NS_PER_MS
+
+METRICS = ("ttft_p50", "ttft_p90", "ttft_p99", "e2e_p50", "tpot_p50")
+_GATE = re.compile(
+    r"\s*(?P<metric>[^<>=]+?)\s*(?P<op><=?)\s*(?P<bound>[+-]?\d+(?:\.\d+)?)\s*(?P<unit>%|ms)\s*"
+)
+_EXAMPLES = "as in --gate 'ttft_p50<+5%' or --gate 'stage.image_transform<=0ms'"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A bound on how much a metric may rise; unit is `%` of the baseline or `ms`."""
+
+    text: str
+    metric: str
+    inclusive: bool
+    bound: float
+    unit: str
+
+    def holds(self, value: float) -> bool:
+        return value <= self.bound if self.inclusive else value < self.bound
+
+
+def parse_gate(text: str) -> Gate:
+    """Read a gate; raises `UsageError` for what is none."""
+    match = _GATE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text!r} is no gate", hint=f"METRIC, < or <=, and a signed % or ms, {_EXAMPLES}")
+    metric = match["metric"]
+    known = (*METRICS, *(f"stage.{stage}" for stage in STAGE_IDS), *(f"group.{group}" for group in GROUPS))
+    if metric not in known:
+        raise UsageError(
+            f"{text!r}: no metric {metric!r}",
+            hint=f"one of {', '.join(METRICS)}, stage.<id> or group.<name>, {_EXAMPLES}",
+        )
+    return Gate(text.strip(), metric, match["op"] == "<=", float(match["bound"]), match["unit"])
+
+
+def check_gate(gate: Gate, comparison: Comparison) -> GateResult:
+    """Hold a gate against a comparison; a stage that neither side has does not rise."""
+    change = comparison.change(gate.metric)
+    measured, low, high = (0.0, 0.0, 0.0) if change is None else _in_unit(change, gate)
+    if gate.holds(low) and gate.holds(high):
+        outcome = GateOutcome.PASSED
+    elif gate.holds(low) or gate.holds(high):
+        outcome = GateOutcome.UNDECIDED
+    else:
+        outcome = GateOutcome.VIOLATED
+    return GateResult(
+        gate=gate.text,
+        trial=comparison.trial.label,
+        outcome=outcome,
+        measured=measured,
+        low=low,
+        high=high,
+        unit=gate.unit,
+    )
+
+
+def _in_unit(change: Change, gate: Gate) -> tuple[float, float, float]:
+    if gate.unit == "ms":
+        values = (change.difference, change.low, change.high)
+        scale = 1 / NS_PER_MS
+    elif change.ratio is not None and change.ratio_low is not None and change.ratio_high is not None:
+        values = (change.ratio - 1, change.ratio_low - 1, change.ratio_high - 1)
+        scale = 100
+    elif change.baseline:
+        values = (change.difference, change.low, change.high)
+        scale = 100 / change.baseline
+    else:
+        raise UsageError(
+            f"{gate.text}: {gate.metric} of the baseline is 0, of which no percentage can be taken",
+            hint=f"bound it in ms: --gate '{gate.metric}<1ms'",
+        )
+    # 100 * (1.06 - 1) is a little more than 6: what is written as 6% is 6%.
+    measured, low, high = (round(scale * value, 9) for value in values)
+    return measured, low, high

@@ -1,0 +1,157 @@
+"""Every metric, group and stage of a comparison: estimate, interval, noise floor and verdict of each."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlmprof.analysis.compare_bootstrap import (
+    Floats,
+    Interval,
+    Resamples,
+    interval_of_median,
+    interval_of_quantiles,
+    resample,
+)
+from vlmprof.analysis.compare_requests import COLUMNS, Pairing
+from vlmprof.analysis.compare_verdict import CONFIDENCE, FEWEST_REQUESTS, FEWEST_ROUNDS, margin, verdict
+from vlmprof.analysis.summary import group_label
+from vlmprof.model.comparison import Change
+from vlmprof.model.stages import GROUPS, STAGES
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A pairing with its requests' values, (requests, columns) for each side, and its resamples."""
+
+    pairing: Pairing
+    baseline: Floats
+    trial: Floats
+    weights: Resamples
+
+    @classmethod
+    def of(cls, pairing: Pairing) -> "Sampled":
+        sizes = len(pairing.baseline), len(pairing.trial)
+        baseline, trial = (
+            np.stack([request.values for request in side]) for side in (pairing.baseline, pairing.trial)
+        )
+        return cls(pairing, baseline, trial, resample(pairing.rounds, sizes))
+
+    def paired(self, column: int, *, ratio: bool = False) -> Interval | None:
+        """Median paired difference of a column, or of its logarithms."""
+        lower, upper = self.pairing.positions
+        before, after = self.baseline[lower, column], self.trial[upper, column]
+        if ratio:
+            if not (before > 0).all() or not (after > 0).all():
+                return None
+            before, after = np.log(before), np.log(after)
+        return interval_of_median(after - before, self.weights.pair, CONFIDENCE)
+
+    def quantiles(self, column: int, q: float) -> Interval | None:
+        """Difference of a column's percentiles."""
+        return interval_of_quantiles(
+            self.baseline[:, column], self.trial[:, column], self.weights, q, CONFIDENCE
+        )
+
+    def own(self, column: int, q: float) -> tuple[float, float]:
+        """The percentile of each side's requests that take part, NaN where none has a value."""
+        lower, upper = (np.unique(positions) for positions in self.pairing.positions)
+        return _quantile(self.baseline[lower, column], q), _quantile(self.trial[upper, column], q)
+
+
+def _quantile(values: Floats, q: float) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.quantile(known, q)) if len(known) else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The comparison itself, and those of like against like that are its noise floor."""
+
+    main: Sampled
+    noise: list[Sampled]
+
+    @classmethod
+    def of(cls, main: Pairing, noise: list[Pairing]) -> "Measured":
+        return cls(Sampled.of(main), [Sampled.of(each) for each in noise])
+
+    @property
+    def enough(self) -> bool:
+        """Whether a verdict may rest on as many rounds and requests as there are."""
+        lower, upper = (len(np.unique(positions)) for positions in self.main.pairing.positions)
+        return len(self.main.pairing.rounds) >= FEWEST_ROUNDS and min(lower, upper) >= FEWEST_REQUESTS
+
+    def metrics(self) -> list[Change]:
+        """Of whole requests: TTFT first."""
+        rows = [
+            ("ttft_p50", "TTFT p50", "ttft", 0.5),
+            ("ttft_p90", "TTFT p90", "ttft", 0.9),
+            ("ttft_p99", "TTFT p99", "ttft", 0.99),
+            ("e2e_p50", "end to end p50", "e2e", 0.5),
+            ("tpot_p50", "TPOT p50", "tpot", 0.5),
+            ("tokens_per_s_p50", "tokens/s p50", "tokens_per_s", 0.5),
+        ]
+        changes = [self._change(metric, label, COLUMNS.index(name), q) for metric, label, name, q in rows]
+        return [change for change in changes if change is not None]
+
+    def parts(self, *, gpu: bool) -> list[Change]:
+        """Groups and their stages, those left out that neither side has.
+
+        Args:
+            gpu: whether both sides ran the model on one.
+        """
+        changes = []
+        for group in GROUPS:
+            names = [(f"group.{group}", group_label(group, gpu=gpu))]
+            names += [(f"stage.{stage.id}", stage.label) for stage in STAGES if stage.group == group]
+            for metric, label in names:
+                change = self._change(metric, label, COLUMNS.index(metric), 0.5, is_part=True)
+                if change is not None and (change.baseline or change.trial or change.difference):
+                    changes.append(change)
+        return changes
+
+    def _change(
+        self, metric: str, label: str, column: int, q: float, *, is_part: bool = False
+    ) -> Change | None:
+        change = self._difference(self.main, column, q)
+        baseline, trial = self.main.own(column, q)
+        if change is None or not np.isfinite([baseline, trial]).all():
+            return None
+        noise = _widest([self._difference(each, column, q) for each in self.noise])
+        ratio = _exp(self.main.paired(column, ratio=True)) if q == 0.5 and not is_part else None
+        ttft_ns = self.main.own(0, 0.5)[0] if is_part else None
+        per_second = metric.startswith("tokens_per_s")
+        return Change(
+            metric=metric,
+            label=label,
+            unit="tokens/s" if per_second else "ns",
+            baseline=baseline,
+            trial=trial,
+            difference=change.estimate,
+            low=change.low,
+            high=change.high,
+            ratio=ratio.estimate if ratio else None,
+            ratio_low=ratio.low if ratio else None,
+            ratio_high=ratio.high if ratio else None,
+            noise_low=noise.low if noise else None,
+            noise_high=noise.high if noise else None,
+            verdict=verdict(
+                change, noise, margin(baseline, ttft_ns), enough=self.enough, more_is_better=per_second
+            ),
+        )
+
+    @staticmethod
+    def _difference(sampled: Sampled, column: int, q: float) -> Interval | None:
+        return sampled.paired(column) if q == 0.5 else sampled.quantiles(column, q)
+
+
+def _widest(intervals: list[Interval | None]) -> Interval | None:
+    found = [interval for interval in intervals if interval is not None]
+    if not found:
+        return None
+    return Interval(0.0, min(each.low for each in found), max(each.high for each in found))
+
+
+def _exp(interval: Interval | None) -> Interval | None:
+    if interval is None:
+        return None
+    return Interval(*(float(np.exp(value)) for value in (interval.estimate, interval.low, interval.high)))

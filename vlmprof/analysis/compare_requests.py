@@ -1,0 +1,269 @@
+"""The requests that a comparison is made of, what is measured of each, and which are compared with which."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from vlmprof.analysis.compare_bootstrap import Floats, RoundPairs
+from vlmprof.model.request import Phase
+from vlmprof.model.results import BreakdownResult, RequestBreakdown
+from vlmprof.model.stages import GROUPS, STAGE_IDS, STAGES, UNATTRIBUTED
+
+HEADLINE = ("ttft", "e2e", "tpot", "tokens_per_s")
+COLUMNS: tuple[str, ...] = (
+    *HEADLINE,
+    *(f"group.{group}" for group in GROUPS),
+    *(f"stage.{stage_id}" for stage_id in STAGE_IDS),
+)
+"""What is measured of each request: ns, except for tokens_per_s."""
+
+# Beyond this many comparable pairs in a round, each request is compared with only some of the others.
+_MOST_PAIRS_OF_ROUND = 2_000
+_NUMBER = re.compile(r"-(\d+)$")
+_NS_PER_S = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRequest:
+    """One request with everything that is compared of it.
+
+    Attributes:
+        number: its number in its run's workload, which fixes its prompt; None of a foreign request.
+        sizes: width and height of its images.
+        values: one for each of `COLUMNS`; NaN where it was not measured.
+    """
+
+    id: str
+    number: int | None
+    block: int
+    sent_ns: int
+    images: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    text: str
+    values: Floats
+
+
+Requests = Sequence[ComparedRequest]
+Rounds = Sequence[tuple[Requests, Requests]]
+"""Baseline and trial requests of each round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """All rounds' requests of both sides, and the pairs among them.
+
+    Attributes:
+        paired_by: what the requests of a pair have in common.
+    """
+
+    baseline: Requests
+    trial: Requests
+    rounds: list[RoundPairs]
+    paired_by: str
+
+    @property
+    def positions(self) -> tuple[Any, Any]:
+        """Of every pair the position of its baseline and of its trial request."""
+        empty = np.empty(0, np.int64)
+        return (
+            np.concatenate([empty, *(each.baseline for each in self.rounds)]),
+            np.concatenate([empty, *(each.trial for each in self.rounds)]),
+        )
+
+
+def compared_requests(requests: Any, breakdown: BreakdownResult, blocks: set[int]) -> list[ComparedRequest]:
+    """The requests of some blocks that got a first token and ended well, in the order of sending.
+
+    Args:
+        requests: the table of that name.
+    """
+    stages = {request.id: request for request in breakdown.requests}
+    rows = [row for row in requests.to_pylist() if row["block"] in blocks and _ended_well(row)]
+    found = [
+        ComparedRequest(
+            id=row["id"],
+            number=int(match[1]) if (match := _NUMBER.search(row["id"])) else None,
+            block=row["block"],
+            sent_ns=row["sent_ns"],
+            images=tuple(row["image_names"] or ()),
+            sizes=tuple(zip(row["image_widths"] or (), row["image_heights"] or (), strict=False)),
+            text=row["text"] or "",
+            values=_values(row, stages.get(row["id"])),
+        )
+        for row in rows
+    ]
+    return sorted(found, key=lambda request: request.sent_ns)
+
+
+def headline_blocks(requests: Any) -> set[int]:
+    """Blocks whose times speak for a run: the control blocks, or the profiled ones where there are none."""
+    by_phase: dict[str, set[int]] = defaultdict(set)
+    for row in requests.select(["phase", "block"]).to_pylist():
+        by_phase[row["phase"]].add(row["block"])
+    return by_phase[Phase.CONTROL] or by_phase[Phase.PROFILED]
+
+
+def _ended_well(row: dict[str, Any]) -> bool:
+    return row["first_token_ns"] is not None and not row["error"]
+
+
+def _values(row: dict[str, Any], breakdown: RequestBreakdown | None) -> Floats:
+    ttft_ns = row["first_token_ns"] - row["sent_ns"]
+    e2e_ns = float("nan") if row["done_ns"] is None else row["done_ns"] - row["sent_ns"]
+    steps = (row["output_tokens"] or 0) - 1
+    decode_ns = e2e_ns - ttft_ns
+    decoded = steps > 0 and decode_ns > 0
+    tpot_ns = decode_ns / steps if decoded else float("nan")
+    parts = np.full(len(GROUPS) + len(STAGE_IDS), np.nan) if breakdown is None else _parts(breakdown)
+    return np.concatenate([[ttft_ns, e2e_ns, tpot_ns, _NS_PER_S / tpot_ns if decoded else np.nan], parts])
+
+
+def _parts(breakdown: RequestBreakdown) -> Floats:
+    by_stage = {**breakdown.stages, UNATTRIBUTED: breakdown.unattributed_ns}
+    by_group = Counter[str]()
+    for stage in STAGES:
+        by_group[stage.group] += by_stage.get(stage.id, 0)
+    return np.array(
+        [*(by_group[group] for group in GROUPS), *(by_stage.get(stage_id, 0) for stage_id in STAGE_IDS)],
+        np.float64,
+    )
+
+
+def by_round(requests: Requests, round_of_block: dict[int, int]) -> dict[int, list[ComparedRequest]]:
+    """Requests of each round, in the order of sending."""
+    found: dict[int, list[ComparedRequest]] = defaultdict(list)
+    for request in requests:
+        found[round_of_block[request.block]].append(request)
+    return found
+
+
+def rounds_of_runs(baseline: Requests, trial: Requests) -> Rounds:
+    """Two runs as rounds: by the baseline's blocks where both sent the same requests, else by their order.
+
+    Requests of two servers share no time. Where their images and numbers agree, a round is a block of the
+    baseline with the same requests of the trial; else both are cut, in order, into as many parts as the run
+    with fewer blocks has.
+    """
+    partners = _by_key(trial, _same_request)
+    if _can_match(baseline, trial, _same_request):
+        blocks: dict[int, list[ComparedRequest]] = defaultdict(list)
+        for request in baseline:
+            blocks[request.block].append(request)
+        return [
+            (block, [own for request in block for own in partners.get(_same_request(request), [])])
+            for block in blocks.values()
+        ]
+    parts = max(1, min(len({request.block for request in side}) for side in (baseline, trial)))
+    return list(zip(_cut(baseline, parts), _cut(trial, parts), strict=True))
+
+
+def neighbour_rounds(requests: Requests) -> Rounds:
+    """A run against itself: each block with the next one, the first with the second, the third with the fourth."""
+    blocks = list(by_round(requests, {request.block: request.block for request in requests}).values())
+    return list(zip(blocks[::2], blocks[1::2], strict=False))
+
+
+def pair(rounds: Rounds) -> Pairing:
+    """Pairs by the first of these that holds for at least half of the requests of the smaller side:
+
+    the same image and number, the same image, images of the same size. The last makes every comparable two of
+    a round a pair, and so does a round in which nothing agrees. What finds no partner is left out.
+    """
+    whole = [(lower, upper) for lower, upper in rounds if lower and upper]
+    everything = (
+        [request for lower, _ in whole for request in lower],
+        [request for _, upper in whole for request in upper],
+    )
+    name, key, matched = next(
+        way for way in _WAYS if all(_can_match(lower, upper, way[1]) for lower, upper in whole)
+    )
+    found: list[RoundPairs] = []
+    offsets = [0, 0]
+    for lower, upper in whole:
+        pairs = _matches(lower, upper, key) if matched else _comparable(lower, upper, key)
+        places = np.array(pairs, np.int64).reshape(-1, 2) + offsets
+        found.append(RoundPairs(places[:, 0], places[:, 1], matched))
+        offsets = [offsets[0] + len(lower), offsets[1] + len(upper)]
+    return Pairing(*everything, found, name)
+
+
+_Key = Callable[[ComparedRequest], Hashable]
+
+
+def _same_request(request: ComparedRequest) -> Hashable:
+    # A request of a foreign load generator has no number: nothing says that two of them are the same.
+    return (request.number, request.images) if request.number is not None else request.id
+
+
+def _same_image(request: ComparedRequest) -> Hashable:
+    return request.images or request.id
+
+
+def _same_size(request: ComparedRequest) -> Hashable:
+    return request.sizes
+
+
+def _anything(_: ComparedRequest) -> Hashable:
+    return None
+
+
+_WAYS: tuple[tuple[str, _Key, bool], ...] = (
+    ("image and prompt", _same_request, True),
+    ("image", _same_image, True),
+    ("image size", _same_size, False),
+    ("nothing but their round", _anything, False),
+)
+
+
+def same_requests(baseline: Requests, trial: Requests) -> list[tuple[ComparedRequest, ComparedRequest]]:
+    """Requests of both sides with the same image, number and so the same prompt, in the baseline's order."""
+    numbered = [request for request in baseline if request.number is not None]
+    return [(numbered[lower], trial[upper]) for lower, upper in _matches(numbered, trial, _same_request)]
+
+
+def _by_key(requests: Iterable[ComparedRequest], key: _Key) -> dict[Hashable, list[ComparedRequest]]:
+    found: dict[Hashable, list[ComparedRequest]] = defaultdict(list)
+    for request in requests:
+        found[key(request)].append(request)
+    return found
+
+
+def _can_match(lower: Requests, upper: Requests, key: _Key) -> bool:
+    common = Counter(map(key, lower)) & Counter(map(key, upper))
+    return 2 * common.total() >= min(len(lower), len(upper))
+
+
+def _matches(lower: Requests, upper: Requests, key: _Key) -> list[tuple[int, int]]:
+    """One-to-one, the first with the first among those that agree."""
+    waiting: dict[Hashable, list[int]] = defaultdict(list)
+    for position in reversed(range(len(upper))):
+        waiting[key(upper[position])].append(position)
+    return [
+        (position, waiting[key(request)].pop())
+        for position, request in enumerate(lower)
+        if waiting[key(request)]
+    ]
+
+
+def _comparable(lower: Requests, upper: Requests, key: _Key) -> list[tuple[int, int]]:
+    """Every two that agree; of too many, each request with the same number of others, spread evenly."""
+    others: dict[Hashable, list[int]] = defaultdict(list)
+    for position, request in enumerate(upper):
+        others[key(request)].append(position)
+    most = max(1, _MOST_PAIRS_OF_ROUND // len(lower))
+    pairs = []
+    for position, request in enumerate(lower):
+        own = others[key(request)]
+        step = max(1, -(-len(own) // most))
+        pairs += [(position, other) for other in own[position % step :: step]]
+    return pairs
+
+
+def _cut(requests: Requests, parts: int) -> list[Requests]:
+    bounds = [round(part * len(requests) / parts) for part in range(parts + 1)]
+    return [requests[start:end] for start, end in pairwise(bounds)]

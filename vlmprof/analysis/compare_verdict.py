@@ -1,0 +1,65 @@
+"""When a difference is one: the rule that turns intervals into a verdict.
+
+Let *d* be the median paired difference of trial and baseline, [low, high] its 95% bootstrap interval, and the
+noise floor the 95% interval of the same difference of the baseline to itself (arm A2 against arm A of the
+same rounds). The first that holds counts:
+
+1. Both sides are the same numbers (low = d = high = 0): **no difference**.
+2. Fewer than 3 rounds or 10 requests on a side: **inconclusive**. Such an interval does not see what differs
+   from block to block.
+3. The interval lies wholly below 0, and d outside the noise floor: **faster**; wholly above: **slower**.
+   (Of a rate, of which more is better, the other way round.)
+4. The interval lies wholly within 10% of the baseline on both sides of 0: **no difference**. It is a claim: a
+   difference of 10% or more would have been seen; the sentence beside it says what the interval excludes.
+   Of a stage or group, what is within 1% of the TTFT is no difference either.
+5. Else **inconclusive**: there may be a difference, and this run is too short or too noisy to tell.
+
+The second condition of 3 is what holds the rate of false alarms: where nothing differs, the interval alone is
+wrong in up to 1 of 20 comparisons, and a comparison has thirty stages. A2 shares its A with B, so a baseline
+that had bad luck moves the noise floor and the difference alike.
+
+Measured on simulated and on real blocks of one server: `benchmarks/results/compare_aa.md`.
+"""
+
+from vlmprof.analysis.compare_bootstrap import Interval
+from vlmprof.model.comparison import Verdict
+
+CONFIDENCE = 0.95
+MARGIN_SHARE = 0.10
+PART_MARGIN_SHARE_OF_TTFT = 0.01
+FEWEST_ROUNDS = 3
+FEWEST_REQUESTS = 10
+
+
+def margin(baseline: float, ttft_ns: float | None = None) -> float:
+    """The largest difference that may pass as none, in the metric's unit.
+
+    Args:
+        baseline: the metric of the baseline.
+        ttft_ns: the baseline's TTFT, for a stage or group.
+    """
+    own = MARGIN_SHARE * abs(baseline)
+    return own if ttft_ns is None else max(own, PART_MARGIN_SHARE_OF_TTFT * ttft_ns)
+
+
+def verdict(
+    change: Interval, noise: Interval | None, margin: float, *, enough: bool, more_is_better: bool = False
+) -> Verdict:
+    """The verdict on one metric; the rule is the module's.
+
+    Args:
+        noise: None where the baseline was not compared with itself.
+        enough: whether there are as many rounds and requests as the rule asks for.
+    """
+    if change.low == change.estimate == change.high == 0:
+        return Verdict.NO_DIFFERENCE
+    if not enough:
+        return Verdict.INCONCLUSIVE
+    noise_low, noise_high = (min(noise.low, 0), max(noise.high, 0)) if noise else (0, 0)
+    if change.high < 0 and change.estimate < noise_low:
+        return Verdict.SLOWER if more_is_better else Verdict.FASTER
+    if change.low > 0 and change.estimate > noise_high:
+        return Verdict.FASTER if more_is_better else Verdict.SLOWER
+    if -margin < change.low and change.high < margin:
+        return Verdict.NO_DIFFERENCE
+    return Verdict.INCONCLUSIVE

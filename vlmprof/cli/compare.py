@@ -1,0 +1,121 @@
+"""`vlmprof compare RUN` and `vlmprof compare A B ...`: what changed, and whether that is more than noise."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlmprof.errors import FileUnreadable, RegressionFound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vlmprof.analysis.compare_gates import Gate
+    from vlmprof.model.comparison import ComparisonResult
+    from vlmprof.model.run_folder import RunFolder
+
+
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="One run with arms, or the baseline's run folder and others to hold against it."),
+    ],
+    *,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Exit with 1 unless this holds, as 'ttft_p50<+5%' or 'stage.image_transform<=0ms'; "
+            "may be given several times."
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A gate that the noise leaves undecided fails as well.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results instead of the last run's own.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown, as for a pull request.")
+    ] = False,
+) -> None:
+    """Compare the arms of one run, or runs with one another: paired differences, noise floor, verdict."""
+    from rich.console import Console
+
+    from vlmprof.analysis.compare_gates import parse_gate
+    from vlmprof.model.run_folder import RunFolder
+    from vlmprof.session.compare import output_folder
+
+    gates = [parse_gate(text) for text in gate or []]
+    folders = [RunFolder.open(path) for path in runs]
+    with Console(stderr=True).status("Comparing"):
+        result = compared(folders, gates)
+        page = write_comparison(folders, result, output_folder(folders, out))
+    _print(result, page, as_json=json_, as_markdown=markdown)
+    raise_violated(result, strict=strict)
+
+
+def compared(folders: "Sequence[RunFolder]", gates: "Sequence[Gate]") -> "ComparisonResult":
+    """Compare, and hold every gate against every trial."""
+    import msgspec
+
+    from vlmprof.analysis.compare_gates import check_gate
+    from vlmprof.session.compare import compare_folders
+
+    result = compare_folders(folders)
+    checked = [check_gate(gate, each) for gate in gates for each in result.comparisons]
+    return msgspec.structs.replace(result, gates=checked)
+
+
+def write_comparison(folders: "Sequence[RunFolder]", result: "ComparisonResult", target: "RunFolder") -> Path:
+    """Write `results/comparison.json` and `comparison.md`; the latter's path.
+
+    Raises:
+        FileUnreadable: the folder cannot be written.
+    """
+    from vlmprof.cli.compare_markdown import render_markdown
+    from vlmprof.model.run_folder import write_atomically
+
+    page = target.path / "comparison.md"
+    try:
+        target.write_result("comparison", result)
+        write_atomically(page, render_markdown(result).encode())
+    except OSError as error:
+        raise FileUnreadable(
+            f"cannot write {target.path}: {error.strerror}", hint="name another place with --out"
+        ) from error
+    return page
+
+
+def _print(result: "ComparisonResult", page: Path, *, as_json: bool, as_markdown: bool) -> None:
+    import msgspec
+    from rich.console import Console
+    from rich.text import Text
+
+    from vlmprof.cli.compare_markdown import render_markdown
+    from vlmprof.cli.compare_render import print_comparison
+
+    if as_json:
+        print(msgspec.json.encode({"report": str(page), **msgspec.to_builtins(result)}).decode())
+    elif as_markdown:
+        print(render_markdown(result), end="")
+    else:
+        console = Console()
+        print_comparison(result, console)
+        console.print(Text.assemble(("  Report  ", "bold"), (str(page), "underline")), soft_wrap=True)
+
+
+def raise_violated(result: "ComparisonResult", *, strict: bool = False) -> None:
+    """Raise `RegressionFound` where a gate does not hold."""
+    from vlmprof.model.comparison import GateOutcome
+
+    failing = {GateOutcome.VIOLATED, *([GateOutcome.UNDECIDED] if strict else [])}
+    failed = [gate for gate in result.gates if gate.outcome in failing]
+    if not failed:
+        return
+    told = "; ".join(
+        f"{gate.gate} is {gate.outcome} for {gate.trial}: {gate.measured:+.1f} "
+        f"[{gate.low:+.1f}, {gate.high:+.1f}] {gate.unit}"
+        for gate in failed
+    )
+    raise RegressionFound(told, hint="the stages that changed are in results/comparison.json")

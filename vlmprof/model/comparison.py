@@ -1,0 +1,206 @@
+"""`results/comparison.json`: what changed between two arms of one server, or between runs.
+
+Every file carries `schema_version`; a newer version may add fields, and those that this version does not
+know are ignored. Times are ns; a difference is trial minus baseline, a ratio trial to baseline.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from vlmprof.errors import FileUnreadable
+from vlmprof.model.run_folder import RunFolder
+
+COMPARISON_SCHEMA_VERSION = 1
+
+
+class Verdict(StrEnum):
+    """What a comparison shows; the rule is in `vlmprof.analysis.compare_verdict`."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    NO_DIFFERENCE = "no difference"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Scope(StrEnum):
+    """What the two sides shared: a server, in which drift cancels, or nothing."""
+
+    ONE_SERVER = "one server"
+    TWO_SERVERS = "two servers"
+
+
+class GateOutcome(StrEnum):
+    PASSED = "passed"
+    VIOLATED = "violated"
+    UNDECIDED = "undecided"
+
+
+class ComparedSide(msgspec.Struct, frozen=True, kw_only=True):
+    """One side of a comparison.
+
+    Attributes:
+        label: the arm, or the run's name.
+        run: the run's folder; name: its name.
+        arm: empty where a whole run is compared.
+        requests: those that are compared: of the control blocks, with a first token and without an error.
+        left_out: requests of the same blocks that failed, or that found no partner.
+    """
+
+    label: str
+    run: str
+    name: str
+    arm: str = ""
+    recipe_set: str = ""
+    requests: int
+    left_out: int = 0
+    blocks: int
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """How one metric of the trial differs from the baseline's.
+
+    Attributes:
+        metric: `ttft_p50`, `ttft_p90`, `ttft_p99`, `e2e_p50`, `tpot_p50`, `tokens_per_s_p50`, `stage.<id>` or
+            `group.<name>`.
+        unit: `ns`, or `tokens/s`, of which more is better.
+        baseline, trial: the metric of each side on its own; of stages and groups the median.
+        difference, low, high: median of the paired differences and its interval; of p90 and p99 the
+            difference of the two percentiles. Not exactly `trial - baseline`: what drifts is in both of a pair.
+        ratio, ratio_low, ratio_high: median ratio of the pairs; only of the medians of whole requests.
+        noise_low, noise_high: interval of the same difference of the baseline to itself; None where there
+            is nothing to tell it from.
+    """
+
+    metric: str
+    label: str
+    unit: str
+    baseline: float
+    trial: float
+    difference: float
+    low: float
+    high: float
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    noise_low: float | None = None
+    noise_high: float | None = None
+    verdict: Verdict
+
+    @property
+    def share(self) -> float | None:
+        """Relative change, -0.4 for 40% less; None of a metric that the baseline does not have."""
+        if self.ratio is not None:
+            return self.ratio - 1
+        return self.difference / self.baseline if self.baseline else None
+
+
+class FirstDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """The first request whose texts differ, with what both sides say from a little before that place."""
+
+    image: str
+    baseline_request: str
+    trial_request: str
+    at: int
+    baseline_text: str
+    trial_text: str
+
+
+class OutputEquality(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether both sides generated the same text for the same image and prompt.
+
+    Attributes:
+        compared: pairs of requests with the same image, number and prompt.
+        note: why none was compared, where none was.
+    """
+
+    compared: int
+    equal: int
+    first_difference: FirstDifference | None = None
+    note: str = ""
+
+
+class EnvironmentDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is not the same on both sides, and why that may matter."""
+
+    what: str
+    baseline: str
+    trial: str
+    why: str
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A trial against a baseline.
+
+    Attributes:
+        paired_by: what the two requests of a pair have in common: `image and prompt`, `image`, `image size`,
+            or `nothing but their round`.
+        rounds: groups of requests that are compared only with one another; resampled as wholes.
+        verdict, sentence: of the TTFT.
+        metrics: of whole requests; parts: groups, each with its stages after it, in the order of the pipeline.
+    """
+
+    baseline: ComparedSide
+    trial: ComparedSide
+    scope: Scope
+    paired_by: str
+    rounds: int
+    confidence: float
+    verdict: Verdict
+    sentence: str
+    metrics: list[Change]
+    parts: list[Change]
+    outputs: OutputEquality
+    environment: list[EnvironmentDifference] = []
+    warnings: list[str] = []
+
+    def change(self, metric: str) -> Change | None:
+        """The change of a metric, None where neither side has it."""
+        return next((each for each in (*self.metrics, *self.parts) if each.metric == metric), None)
+
+
+class GateResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One gate on one comparison; measured, low and high are in the gate's own unit, `%` or `ms`."""
+
+    gate: str
+    trial: str
+    outcome: GateOutcome
+    measured: float
+    low: float
+    high: float
+    unit: str
+
+
+class ComparisonResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`results/comparison.json`: one baseline against one trial or more."""
+
+    comparisons: list[Comparison]
+    gates: list[GateResult] = []
+    schema_version: int = COMPARISON_SCHEMA_VERSION
+
+
+class _VersionOnly(msgspec.Struct):
+    schema_version: int
+
+
+def read_comparison(folder: RunFolder) -> ComparisonResult:
+    """Read `results/comparison.json`.
+
+    Raises:
+        FileUnreadable: it is absent, damaged or of a newer schema.
+    """
+    path = folder.results / "comparison.json"
+    again = "run `vlmprof compare` again"
+    try:
+        content = path.read_bytes()
+        version = msgspec.json.decode(content, type=_VersionOnly).schema_version
+        if version > COMPARISON_SCHEMA_VERSION:
+            raise FileUnreadable(
+                f"{path}: schema version {version}; this vlmprof reads up to {COMPARISON_SCHEMA_VERSION}",
+                hint="upgrade vlmprof to read it",
+            )
+        return msgspec.json.decode(content, type=ComparisonResult)
+    except OSError as error:
+        raise FileUnreadable(f"cannot read {path}: {error.strerror}", hint=again) from error
+    except msgspec.DecodeError as error:
+        raise FileUnreadable(f"{path} is damaged: {error}", hint=again) from error
