@@ -177,3 +177,28 @@ def test_arguments_of_another_shape_are_refused(tmp_path: Path) -> None:
     event = {**_KERNEL, "args": {"device": "cuda:0"}}
     with pytest.raises(FileUnreadable, match="arguments are not as PyTorch writes them"):
         read_kineto(_trace(tmp_path / "trace.json", event))
+
+
+def test_synchronizations_have_their_kind(tmp_path: Path) -> None:
+    """As torch writes them with enable_cuda_sync_events: a stream's, and one of all streams, which becomes -1."""
+    events = [
+        {
+            "ph": "X",
+            "cat": "cuda_sync",
+            "name": name,
+            "pid": 0,
+            "tid": stream,
+            "ts": 10.0,
+            "dur": 5.0,
+            "args": {"cuda_sync_kind": name, "stream": stream, "correlation": 3, "device": 0},
+        }
+        for name, stream in (("Stream Sync", 7), ("Context Sync", 4294967295), ("Fence", 9))
+    ]
+    path = tmp_path / "trace.json"
+    path.write_text(json.dumps({"schemaVersion": 1, "traceEvents": events}))
+    syncs = read_kineto(path).gpu.syncs.to_pylist()
+    assert [(row["kind"], row["stream"], row["end_ns"]) for row in syncs] == [
+        ("stream", 7, 15_000),
+        ("context", -1, 15_000),
+        ("unknown", 9, 15_000),
+    ]

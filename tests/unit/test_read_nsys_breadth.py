@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.shared_data import shared_file
 from vlmprof.errors import FileUnreadable
 from vlmprof.model.process import Thread
-from vlmprof.read.gpu_trace import GPU_SYNCS
+from vlmprof.model.tables import GPU_SYNCS
 from vlmprof.read.nsys_nvtx import PUSH_POP, START_END
 from vlmprof.read.nsys_sqlite import (
     read_gpu,
@@ -19,7 +19,6 @@ from vlmprof.read.nsys_sqlite import (
     read_nvtx,
     read_processes,
     read_session,
-    read_syncs,
 )
 
 _PID_5 = 5 << 24
@@ -124,7 +123,7 @@ def test_tables_with_keys_are_read_through_sqlite(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("fragment", "count"), [("cfa580dc", 244), ("c8f71ebb", 366), ("53aaf065", 2)])
 def test_real_waits_are_counted_by_sql(fragment: str, count: int) -> None:
     """Two H100 runs and one of 2025.5; the counts are those of the table."""
-    syncs = read_syncs(shared_file("nsys", fragment))
+    syncs = read_gpu(shared_file("nsys", fragment)).syncs
     assert (syncs.num_rows, syncs.schema) == (count, GPU_SYNCS)
     assert set(syncs["kind"].to_pylist()) <= {"event", "stream_wait_event", "stream", "context"}
 
@@ -213,7 +212,6 @@ def test_a_column_of_another_type_is_told(tmp_path: Path) -> None:
 def _read_all(path: Path) -> None:
     read_gpu(path)
     read_nvtx(path, kinds=PUSH_POP + START_END, close_open_ranges=True)
-    read_syncs(path)
     read_processes(path)
 
 

@@ -101,6 +101,40 @@ CUDA_API = pa.schema(
     ]
 )
 
+GPU_SYNCS = pa.schema(
+    [
+        ("pid", pa.int32()),
+        ("device", pa.int16()),
+        ("stream", pa.int32()),
+        ("start_ns", pa.int64()),
+        ("end_ns", pa.int64()),
+        ("kind", _NAME),
+        ("correlation_id", pa.int64()),
+    ]
+)
+"""Waits for an event, a stream or a context; kind is one of `read.gpu_trace.SYNC_KINDS`, stream is -1 where all
+are waited for. `stream_wait_event` is a wait of the stream, the others are the host's."""
+
+GPU_ATTRIBUTION = pa.schema(
+    [
+        ("table", _NAME),
+        ("row", pa.int64()),
+        ("call_row", pa.int64()),
+        ("tid", pa.int32()),
+        ("span_row", pa.int64()),
+        ("stage", _NAME),
+        ("phase", _NAME),
+        ("stack_id", pa.int32()),
+    ]
+)
+"""Where each piece of GPU work came from: first every row of `gpu_kernels` in its order, then of `gpu_copies`.
+
+table and row say which; call_row is the row in `cuda_api` of the call that launched it (a whole CUDA graph's for
+its nodes) and tid that call's thread; span_row the row in `spans` of the innermost span of that thread around the
+call: its `request_ids` are the work's; stage the one of the innermost span that has one; phase is `vision`,
+`prefill` or `decode`; stack_id the Python stack of the thread, from the nearest sample. Each is null where it is
+not known."""
+
 PROCESSES = pa.schema(
     [
         ("pid", pa.int32()),
@@ -121,5 +155,7 @@ SCHEMAS: dict[str, Any] = {
     "gpu_kernels": GPU_KERNELS,
     "gpu_copies": GPU_COPIES,
     "cuda_api": CUDA_API,
+    "gpu_syncs": GPU_SYNCS,
+    "gpu_attribution": GPU_ATTRIBUTION,
     "processes": PROCESSES,
 }

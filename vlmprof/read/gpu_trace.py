@@ -11,27 +11,12 @@ from vlmprof.model.clock import ClockMap
 
 COPY_KINDS = ("HtoD", "DtoH", "DtoD", "PtoP", "HtoH", "Memset", "other")
 MEMORY_KINDS = ("pageable", "pinned", "device", "array", "managed", "host", "unknown")
-
-
-GPU_SYNCS = pa.schema(
-    [
-        ("pid", pa.int32()),
-        ("device", pa.int16()),
-        ("stream", pa.int32()),
-        ("start_ns", pa.int64()),
-        ("end_ns", pa.int64()),
-        ("kind", pa.dictionary(pa.int32(), pa.string())),
-        ("correlation_id", pa.int64()),
-    ]
-)
-"""Waits for an event, a stream or a context, of SYNC_KINDS; stream is -1 where all are waited for."""
-
 SYNC_KINDS = ("unknown", "event", "stream_wait_event", "stream", "context")
 
 
 @dataclass(frozen=True, slots=True)
 class GpuTrace:
-    """What one file says of kernels, copies and CUDA calls, each sorted by start.
+    """What one file says of kernels, copies, CUDA calls and synchronizations, each sorted by start.
 
     Attributes:
         source: the program that wrote the file, with its version.
@@ -39,6 +24,7 @@ class GpuTrace:
         kernels: under GPU_KERNELS; a CUDA graph that was traced as a whole is one row.
         copies: under GPU_COPIES, kinds of COPY_KINDS and MEMORY_KINDS; memsets are among them.
         calls: under CUDA_API, runtime and driver.
+        syncs: under GPU_SYNCS, kinds of SYNC_KINDS.
     """
 
     source: str
@@ -46,10 +32,12 @@ class GpuTrace:
     kernels: Any
     copies: Any
     calls: Any
+    syncs: Any
 
     def on_clock(self, clock: ClockMap) -> "GpuTrace":
         """The same on the session clock; the origin is dropped with the clock that it belonged to."""
-        tables = {name: map_times(getattr(self, name), clock) for name in ("kernels", "copies", "calls")}
+        names = ("kernels", "copies", "calls", "syncs")
+        tables = {name: map_times(getattr(self, name), clock) for name in names}
         return replace(self, origin_unix_ns=None, **tables)
 
 

@@ -69,7 +69,14 @@ def read_kineto(path: Path) -> KinetoTrace:
             found = ", ".join(sorted(filter(None, tables.categories))[:5]) or "no events"
             raise FileUnreadable(f"{path} is no trace of PyTorch's profiler: it has {found}", hint=_HINT)
         base_ns = rest.base_time_nanoseconds
-        gpu = GpuTrace("kineto", 0, tables.kernels(base_ns), tables.copies(base_ns), tables.calls(base_ns))
+        gpu = GpuTrace(
+            "kineto",
+            0,
+            tables.kernels(base_ns),
+            tables.copies(base_ns),
+            tables.calls(base_ns),
+            tables.syncs(base_ns),
+        )
         rank = rest.distributed_info.rank if rest.distributed_info else None
         return KinetoTrace(gpu, tables.ops(base_ns), rank)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

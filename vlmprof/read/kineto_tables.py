@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from vlmprof.model.tables import CUDA_API, GPU_COPIES, GPU_KERNELS
+from vlmprof.model.tables import CUDA_API, GPU_COPIES, GPU_KERNELS, GPU_SYNCS
 from vlmprof.read.gpu_trace import COPY_KINDS, MEMORY_KINDS, as_table, recoded
 
 CPU_OPS = pa.schema(
@@ -35,7 +35,7 @@ _CATEGORIES = {
 _OPS = ("cpu_op", "user_annotation")
 _CALLS = ("cuda_runtime", "cuda_driver")
 _COPIES = ("gpu_memcpy", "gpu_memset")
-KNOWN = frozenset({*_OPS, *_CALLS, *_COPIES, "kernel", "python_function", "cpu_instant_event"})
+KNOWN = frozenset({*_OPS, *_CALLS, *_COPIES, "kernel", "cuda_sync", "python_function", "cpu_instant_event"})
 """Categories of which a trace of PyTorch's profiler has at least one."""
 
 _TABLE_OF = {
@@ -43,8 +43,15 @@ _TABLE_OF = {
     **dict.fromkeys(_CALLS, "calls"),
     **dict.fromkeys(_COPIES, "copies"),
     "kernel": "kernels",
+    "cuda_sync": "syncs",
 }
-_ON_GPU = ("kernels", "copies")
+_ON_GPU = ("kernels", "copies", "syncs")
+_SYNCS = {
+    "Event Sync": "event",
+    "Stream Wait Event": "stream_wait_event",
+    "Stream Sync": "stream",
+    "Context Sync": "context",
+}
 
 
 class Event(msgspec.Struct, gc=False):
@@ -130,6 +137,15 @@ class KinetoTables:
 
     def calls(self, base_ns: int) -> Any:
         return as_table(self._whole("calls", base_ns), CUDA_API)
+
+    def syncs(self, base_ns: int) -> Any:
+        columns = self._whole("syncs", base_ns)
+        kinds = [_SYNCS.get(name, "unknown") for name in columns["name"].dictionary.to_pylist()]
+        # The same number stands for "all streams" as in CUPTI, signed or not.
+        stream = np.where((columns["stream"] < 0) | (columns["stream"] >= 2**32 - 1), -1, columns["stream"])
+        return as_table(
+            {**columns, "stream": stream, "kind": recoded(columns["name"].indices, kinds)}, GPU_SYNCS
+        )
 
     def ops(self, base_ns: int) -> Any:
         return as_table(self._whole("ops", base_ns), CPU_OPS)

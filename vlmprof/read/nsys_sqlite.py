@@ -14,9 +14,9 @@ import pyarrow as pa
 from vlmprof.errors import FileUnreadable
 from vlmprof.model.process import Process, Role, Thread
 from vlmprof.model.run_info import GpuInfo
-from vlmprof.model.tables import CUDA_API, GPU_COPIES, GPU_KERNELS
+from vlmprof.model.tables import CUDA_API, GPU_COPIES, GPU_KERNELS, GPU_SYNCS
 from vlmprof.read.compiled import Integers
-from vlmprof.read.gpu_trace import GPU_SYNCS, SYNC_KINDS, GpuTrace, as_table, recoded
+from vlmprof.read.gpu_trace import SYNC_KINDS, GpuTrace, as_table, recoded
 from vlmprof.read.nsys_export import Columns, NsysExport, NsysSession, open_export
 from vlmprof.read.nsys_nvtx import NvtxRanges, pid_of, read_nvtx, tid_of
 from vlmprof.read.sqlite_pages import NULL
@@ -29,7 +29,6 @@ __all__ = [
     "read_nvtx",
     "read_processes",
     "read_session",
-    "read_syncs",
 ]
 
 _PLACE = ("start", "end", "deviceId", "streamId", "correlationId", "globalPid")
@@ -58,7 +57,7 @@ def read_session(path: Path) -> NsysSession:
 
 
 def read_gpu(path: Path) -> GpuTrace:
-    """Kernels, copies and CUDA calls, ns since the start of the recording; empty where it has none.
+    """Kernels, copies, CUDA calls and synchronizations, ns since the start of the recording; empty where none are.
 
     Raises:
         FileUnreadable: it is no export of Nsight Systems, or a damaged one.
@@ -70,22 +69,8 @@ def read_gpu(path: Path) -> GpuTrace:
             kernels=_kernels(path, export),
             copies=_copies(path, export),
             calls=_calls(path, export),
+            syncs=_syncs(path, export),
         )
-
-
-def read_syncs(path: Path) -> Any:
-    """Waits of the host for the GPU, and of streams for events, under GPU_SYNCS.
-
-    Raises:
-        FileUnreadable: it is no export of Nsight Systems, or a damaged one.
-    """
-    with open_export(path) as export:
-        syncs = export.integers("CUPTI_ACTIVITY_KIND_SYNCHRONIZATION", *_PLACE, "syncType", needs=2)
-        places = _places(path, "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION", syncs)
-        # A stream id of 2^32 - 1 is CUPTI's for "all streams".
-        stream = np.where(places["stream"] >= 2**32 - 1, -1, places["stream"])
-        kinds = _coded(syncs["syncType"], dict(enumerate(SYNC_KINDS)), "unknown")
-        return as_table({**places, "stream": stream, "kind": kinds}, GPU_SYNCS)
 
 
 def read_processes(path: Path) -> list[Process]:
@@ -187,6 +172,16 @@ def _calls(path: Path, export: NsysExport) -> Any:
             }
         )
     return _joined(parts, CUDA_API)
+
+
+def _syncs(path: Path, export: NsysExport) -> Any:
+    table = "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION"
+    rows = export.integers(table, *_PLACE, "syncType", needs=2)
+    places = _places(path, table, rows)
+    # A stream id of 2^32 - 1 is CUPTI's for "all streams".
+    stream = np.where(places["stream"] >= 2**32 - 1, -1, places["stream"])
+    kinds = _coded(rows["syncType"], dict(enumerate(SYNC_KINDS)), "unknown")
+    return as_table({**places, "stream": stream, "kind": kinds}, GPU_SYNCS)
 
 
 def _places(path: Path, table: str, rows: Columns) -> dict[str, Integers]:

@@ -17,7 +17,7 @@ from vlmprof.analysis.witness import austin_witness
 from vlmprof.errors import ClockError, FileUnreadable
 from vlmprof.model.clock import ClockMap
 from vlmprof.model.run_info import ClockEvidence, SourceQuality
-from vlmprof.model.tables import CUDA_API, FRAMES, GPU_COPIES, GPU_KERNELS, SAMPLES, STACKS
+from vlmprof.model.tables import CUDA_API, FRAMES, GPU_COPIES, GPU_KERNELS, GPU_SYNCS, SAMPLES, STACKS
 from vlmprof.read.gpu_trace import GpuTrace
 from vlmprof.read.kineto import read_kineto
 from vlmprof.read.mojo import MojoCapture, read_arrivals, read_mojo
@@ -173,6 +173,7 @@ class GpuCapture:
     kernels: Any = field(default_factory=GPU_KERNELS.empty_table)
     copies: Any = field(default_factory=GPU_COPIES.empty_table)
     calls: Any = field(default_factory=CUDA_API.empty_table)
+    syncs: Any = field(default_factory=GPU_SYNCS.empty_table)
     clocks: list[ClockEvidence] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -181,6 +182,7 @@ class GpuCapture:
         self.kernels = pa.concat_tables([self.kernels, trace.kernels], promote_options="permissive")
         self.copies = pa.concat_tables([self.copies, trace.copies], promote_options="permissive")
         self.calls = pa.concat_tables([self.calls, trace.calls], promote_options="permissive")
+        self.syncs = pa.concat_tables([self.syncs, trace.syncs], promote_options="permissive")
 
 
 def read_gpu_files(raw: Path, spans: SpanCapture) -> GpuCapture:

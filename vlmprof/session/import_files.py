@@ -36,6 +36,7 @@ from vlmprof.session.import_readers import Imported, read_any
 from vlmprof.units import NS_PER_MS, NS_PER_S
 
 _UNIX_UNCERTAINTY_NS = NS_PER_MS
+_GPU_TABLES = {"gpu_kernels": "kernels", "gpu_copies": "copies", "cuda_api": "calls", "gpu_syncs": "syncs"}
 _UNKNOWN_NS = 24 * 3600 * NS_PER_S
 """Uncertainty of a file that says no time: it may be of another day."""
 
@@ -71,7 +72,7 @@ def import_files(
         "requests": SCHEMAS["requests"].empty_table(),
     }
     gpus = [file.gpu.on_clock(clock) for file, clock in placed if file.gpu]
-    for name, attribute in (("gpu_kernels", "kernels"), ("gpu_copies", "copies"), ("cuda_api", "calls")):
+    for name, attribute in _GPU_TABLES.items():
         tables[name] = _joined(name, [getattr(gpu, attribute) for gpu in gpus])
     info = _info(files, clocks, folder, command)
     for name, table in tables.items():

@@ -25,6 +25,7 @@ from vlmprof.session.journal import read_requests
 from vlmprof.session.options import Progress, Silent
 from vlmprof.session.recipe_calls import counted_uses, failure_warnings
 from vlmprof.session.served_requests import requests_from_spans
+from vlmprof.session.suggest import suggest
 from vlmprof.units import NS_PER_MS, format_ns, format_share
 from vlmprof.workload.trial import BASELINE_ARMS
 
@@ -69,14 +70,20 @@ def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResul
         "gpu_kernels": gpu.kernels,
         "gpu_copies": gpu.copies,
         "cuda_api": gpu.calls,
+        "gpu_syncs": gpu.syncs,
     }
     for name, table in tables.items():
         write_table(folder, name, table)
     progress.detail("summary")
-    names = ("requests", "processes", "samples", "stacks", "frames")
-    summary = summarise(info, _of_baseline(breakdown, info), **{name: tables[name] for name in names})
+    stack_tables = {name: tables[name] for name in ("samples", "stacks", "frames")}
+    baseline = _of_baseline(breakdown, info)
+    summary = summarise(
+        info, baseline, requests=tables["requests"], processes=tables["processes"], **stack_tables
+    )
     folder.write_result("breakdown", breakdown)
     folder.write_result("summary", summary)
+    progress.detail("suggestions")
+    folder.write_result("suggestions", suggest(folder, info, baseline, **stack_tables))
     warnings = [*sampled.warnings, *gpu.warnings, *_warnings(spans, sampled, summary)]
     recipes = counted_uses(folder.raw, info.recipes, spans.processes)
     warnings += failure_warnings(recipes)
