@@ -9,7 +9,7 @@ class Removes:
     """A function whose time a recipe takes away.
 
     Attributes:
-        function: its qualified name as a sampler gives it; a shell pattern: `*ImageProcessor.pad`.
+        function: its qualified name as a sampler gives it; alternatives are divided by `|`, each a shell pattern.
         time: `total` with all that it calls, or `self` where the calls stay.
         share: the part of that time that goes. Shares that several recipes take of one function are of
             different parts of it, so that they add up, to at most the whole.
