@@ -70,6 +70,7 @@ def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResul
         "gpu_kernels": gpu.kernels,
         "gpu_copies": gpu.copies,
         "cuda_api": gpu.calls,
+        "gpu_syncs": gpu.syncs,
     }
     for name, table in tables.items():
         write_table(folder, name, table)
