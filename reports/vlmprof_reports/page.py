@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import html
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from string import Template
@@ -28,13 +29,16 @@ _UNSAFE_IN_SCRIPT = {
 }
 
 
-def render_page(*, title: str, modules: list[str], data: Any, details: Any) -> str:
+def render_page(
+    *, title: str, modules: list[str], data: Any, details: Any, styles: Sequence[str] = ("page",)
+) -> str:
     """Put a page together.
 
     Args:
         modules: names of scripts under `static/`, each after those that it imports from.
         data: what the page shows at once; anything that msgspec encodes.
         details: what it shows a moment later, embedded compressed.
+        styles: names of style sheets under `static/`.
     """
     script = bundle(modules)
     plotly = plotly_source()
@@ -42,7 +46,7 @@ def render_page(*, title: str, modules: list[str], data: Any, details: Any) -> s
     return template.substitute(
         title=html.escape(title),
         policy=content_security_policy([script, plotly]),
-        style=_resource("static", "page.css"),
+        style="\n".join(_resource("static", f"{name}.css") for name in styles),
         data=embedded_json(data),
         details=embedded_gzip(msgspec.json.encode(details)),
         plotly=embedded_gzip(plotly.encode()),
