@@ -18,8 +18,10 @@ from typing import Any
 
 import msgspec
 
-_IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const|let) )", re.MULTILINE)
+from vlmprof_reports.archive import Archive
+
+_IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
 _UNSAFE_IN_SCRIPT = {
     "<": "\\u003c",
     ">": "\\u003e",
@@ -30,7 +32,13 @@ _UNSAFE_IN_SCRIPT = {
 
 
 def render_page(
-    *, title: str, modules: list[str], data: Any, details: Any, styles: Sequence[str] = ("page",)
+    *,
+    title: str,
+    modules: list[str],
+    data: Any,
+    details: Any,
+    archive: Archive | None = None,
+    styles: Sequence[str] = ("page",),
 ) -> str:
     """Put a page together.
 
@@ -38,8 +46,10 @@ def render_page(
         modules: names of scripts under `static/`, each after those that it imports from.
         data: what the page shows at once; anything that msgspec encodes.
         details: what it shows a moment later, embedded compressed.
+        archive: what it shows in parts, each unpacked when it is needed.
         styles: names of style sheets under `static/`.
     """
+    archive = archive or Archive()
     script = bundle(modules)
     plotly = plotly_source()
     template = Template(_resource("templates", "page.html"))
@@ -48,19 +58,25 @@ def render_page(
         policy=content_security_policy([script, plotly]),
         style="\n".join(_resource("static", f"{name}.css") for name in styles),
         data=embedded_json(data),
-        details=embedded_gzip(msgspec.json.encode(details)),
+        details=embedded_gzip(msgspec.json.encode({**details, "block_lengths": archive.lengths})),
+        archive=archive.text(),
         plotly=embedded_gzip(plotly.encode()),
         script=script,
     )
 
 
 def bundle(modules: list[str]) -> str:
-    """Join ES modules into one: a page from disk cannot import, so imports and exports give way.
+    """Join ES modules into one script: a page from disk cannot import.
 
-    All modules then share one scope; a name that two of them define is a syntax error in every browser.
+    Each module becomes a function of its own scope that returns what it exports.
     """
-    sources = (_resource("static", f"{name}.js") for name in modules)
-    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", source)) for source in sources)
+    return "\n".join(_as_function(name, _resource("static", f"{name}.js")) for name in modules)
+
+
+def _as_function(name: str, source: str) -> str:
+    exports = ", ".join(_EXPORT.findall(source))
+    inside = _EXPORT.sub("", _IMPORT.sub(r"const \1 = module_\2;\n", source))
+    return f"const module_{name} = (() => {{\n{inside}\nreturn {{ {exports} }};\n}})();"
 
 
 def content_security_policy(scripts: list[str]) -> str:

@@ -1,14 +1,20 @@
 """The report of one run: `report.html`."""
 
+from typing import Any
+
+from vlmprof.analysis.hot import CriticalTime, critical_time
 from vlmprof.analysis.process_table import read_processes
-from vlmprof.analysis.stack_table import read_stacks
-from vlmprof.model.results import read_breakdown, read_summary
+from vlmprof.analysis.stack_table import StackTable, read_stacks
+from vlmprof.model.results import BreakdownResult, SummaryResult, read_breakdown, read_summary
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.stages import GROUPS, STAGES
 from vlmprof.model.table_io import read_table
+from vlmprof_reports.archive import Archive
 from vlmprof_reports.flames import flame_views
 from vlmprof_reports.page import render_page
 from vlmprof_reports.requests import request_lanes, request_rows
+from vlmprof_reports.sampled_tree import sampled_tree
+from vlmprof_reports.tracks import timeline_tracks
 
 MODULES = [
     "dom",
@@ -24,12 +30,33 @@ MODULES = [
     "flame",
     "flame_panel",
     "sortable",
+    "archive",
+    "trace_canvas",
+    "trace_blocks",
+    "trace_tracks",
+    "trace_colour",
+    "trace_rows",
+    "trace_window",
+    "trace_layout",
+    "trace_draw",
+    "trace_hit",
+    "trace_overlay",
+    "trace_labels",
+    "trace_ruler",
+    "trace_view",
+    "trace_search",
+    "trace_walk",
+    "trace_input",
+    "trace_range",
+    "trace_range_panel",
+    "trace_panel",
     "tables",
     "evidence",
     "main",
 ]
 """Scripts of the page, each after those that it imports from."""
-_TABLES = ("requests", "processes", "samples", "stacks", "frames")
+_TRACED = ("requests", "spans", "samples", "cuda_api", "gpu_kernels", "gpu_copies")
+_TABLES = (*_TRACED, "processes", "stacks", "frames")
 
 
 def render(folder: RunFolder) -> str:
@@ -44,6 +71,11 @@ def render(folder: RunFolder) -> str:
     summary = read_summary(folder)
     processes = read_processes(tables["processes"])
     stacks = read_stacks(tables["stacks"], tables["frames"])
+    critical = _critical(breakdown, summary, tables["samples"], stacks)
+    tree = sampled_tree(tables["samples"], stacks, processes, critical)
+    archive = Archive()
+    traced = {name: tables[name] for name in _TRACED}
+    timeline = timeline_tracks(traced, breakdown, processes, tree, archive)
     return render_page(
         title=f"{info.name} · {info.model.name} · vlmprof",
         modules=MODULES,
@@ -56,6 +88,16 @@ def render(folder: RunFolder) -> str:
         details={
             "requests": request_rows(tables["requests"]),
             "lanes": request_lanes(breakdown, processes),
-            "flames": flame_views(breakdown, summary, processes, tables["samples"], stacks),
+            "flames": {**tree.described(), "views": flame_views(tree, critical, processes)},
+            "timeline": timeline,
         },
+        archive=archive,
     )
+
+
+def _critical(
+    breakdown: BreakdownResult, summary: SummaryResult, samples: Any, stacks: StackTable
+) -> CriticalTime:
+    """The sampled critical path of the requests that the summary's hot functions speak for."""
+    phase = summary.split.phase if summary.split else summary.headline
+    return critical_time([r for r in breakdown.requests if r.phase == phase], samples, stacks)

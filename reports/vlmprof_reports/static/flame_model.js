@@ -29,24 +29,30 @@ export class FlameModel {
     return name >= this.labelsFrom && this.depth[node] === 1;
   }
 
-  // Self and total times of one view, and the place of each node: x and width as fractions of the root.
-  layOut(view, { hideWaiting }) {
+  // Self times by node of one view, whose nodes are listed as differences.
+  selfOf(view) {
     const self = new Float64Array(this.count);
-    let waiting = 0;
     let node = 0;
-    view.node.forEach((step, i) => {
-      node += step;
-      const waits = this.waits.has(this.name[node]);
-      if (waits) waiting += view.self_ns[i];
-      if (!waits || !hideWaiting) self[node] = view.self_ns[i];
-    });
-    const total = Float64Array.from(self);
-    for (let child = this.count - 1; child > 0; child--) total[this.parent[child]] += total[child];
-    const levels = this.place(total);
-    return { self, total, waiting, ...levels };
+    view.node.forEach((step, i) => (self[(node += step)] = view.self_ns[i]));
+    return self;
   }
 
-  place(total) {
+  // Total times, and the place of each node: x and width as fractions of the root. Children are in the order of
+  // their time ("heavy"), or of their numbers, which is when each was first seen ("time").
+  layOut(given, { hideWaiting = false, order = "heavy" } = {}) {
+    const self = Float64Array.from(given);
+    let waiting = 0;
+    for (let node = 1; node < this.count; node++) {
+      if (!self[node] || !this.waits.has(this.name[node])) continue;
+      waiting += self[node];
+      if (hideWaiting) self[node] = 0;
+    }
+    const total = Float64Array.from(self);
+    for (let child = this.count - 1; child > 0; child--) total[this.parent[child]] += total[child];
+    return { self, total, waiting, ...this.place(total, order) };
+  }
+
+  place(total, order) {
     const x = new Float64Array(this.count);
     const filled = new Float64Array(this.count);
     const whole = total[0] || 1;
@@ -54,8 +60,9 @@ export class FlameModel {
     for (let node = 0; node < this.count; node++)
       if (total[node] > 0) (levels[this.depth[node]] ??= []).push(node);
     for (const level of levels.slice(1)) {
-      // Widest first below each parent; parents keep the order of their own level.
-      level.sort((a, b) => x[this.parent[a]] - x[this.parent[b]] || total[b] - total[a] || a - b);
+      // Below each parent; parents keep the order of their own level.
+      const heavier = order === "heavy" ? (a, b) => total[b] - total[a] : () => 0;
+      level.sort((a, b) => x[this.parent[a]] - x[this.parent[b]] || heavier(a, b) || a - b);
       for (const node of level) {
         const parent = this.parent[node];
         x[node] = x[parent] + filled[parent] / whole;

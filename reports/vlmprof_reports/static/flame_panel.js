@@ -4,7 +4,7 @@ import { el, section, onThemeChange } from "./dom.js";
 import { formatShare, formatTime } from "./format.js";
 import { FlameCanvas } from "./flame.js";
 import { packageColour, packageOf } from "./flame_brush.js";
-import { FlameModel, describeNode } from "./flame_model.js";
+import { describeNode } from "./flame_model.js";
 
 export class FlamePanel {
   constructor() {
@@ -43,7 +43,7 @@ export class FlamePanel {
     onThemeChange(() => this.drawLegend());
   }
 
-  start(flames) {
+  start(flames, model) {
     this.views = new Map(flames.views.map((view) => [view.key, view]));
     if (!this.views.size) {
       this.body.replaceChildren(el("p.note", {}, "No stacks were sampled in this run."));
@@ -56,7 +56,7 @@ export class FlamePanel {
         el("optgroup", { label: group }, ...own.map((view) => el("option", { value: view.key }, view.title))),
       );
     }
-    this.model = new FlameModel(flames);
+    this.model = model;
     this.graph = new FlameCanvas(this.model, {
       describe: (node, layout) =>
         describeNode(this.model, node, layout, { requests: this.view.requests, whole: layout.total[0] }),
@@ -76,7 +76,7 @@ export class FlamePanel {
   show(key) {
     this.view = this.views.get(key);
     const onPath = this.view.requests > 0;
-    this.layout = this.model.layOut(this.view, { hideWaiting: this.hideWaiting.checked && !onPath });
+    this.layout = this.model.layOut(this.model.selfOf(this.view), { hideWaiting: this.hideWaiting.checked && !onPath });
     this.waiting.hidden = onPath || this.layout.waiting === 0;
     this.graph.show(this.layout);
     Object.assign(this.graph.canvas.dataset, {

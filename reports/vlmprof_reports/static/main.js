@@ -5,7 +5,10 @@ import { page, loadDetails, loadPlotly } from "./data.js";
 import { overview } from "./overview.js";
 import { waterfall } from "./waterfall.js";
 import { RequestsPanel } from "./requests.js";
+import { Archive } from "./archive.js";
+import { FlameModel } from "./flame_model.js";
 import { FlamePanel } from "./flame_panel.js";
+import { TracePanel } from "./trace_panel.js";
 import { functionsSection, processesSection, requestsTable } from "./tables.js";
 import { environmentSection, qualitySection } from "./evidence.js";
 
@@ -13,6 +16,7 @@ const PLACES = [
   ["overview", "Overview"],
   ["waterfall", "Where the time goes"],
   ["requests", "Requests"],
+  ["timeline", "Timeline"],
   ["flame", "Flame graph"],
   ["functions", "Functions"],
   ["processes", "Processes"],
@@ -22,11 +26,12 @@ const PLACES = [
 
 async function start() {
   const flame = new FlamePanel();
+  const timeline = new TracePanel({ openFunction: () => {}, onstate: () => {} });
   const requests = new RequestsPanel();
   const head = overview();
-  buildPage(head, flame, requests);
+  buildPage(head, timeline, flame, requests);
   try {
-    await fill(flame, requests);
+    await fill(timeline, flame, requests);
   } catch (error) {
     const advice = "a browser of 2023 or later can show it, if the file is whole";
     head.append(el("p.failure", {}, `Not all of this report could be drawn (${error.message}): ${advice}.`));
@@ -34,11 +39,12 @@ async function start() {
   }
 }
 
-function buildPage(head, flame, requests) {
+function buildPage(head, timeline, flame, requests) {
   const parts = [
     head,
     waterfall((key) => flame.open(key)),
     requests.element,
+    timeline.element,
     flame.element,
     functionsSection(),
     processesSection(),
@@ -55,9 +61,11 @@ function buildPage(head, flame, requests) {
   document.getElementById("page").append(bar, el("main", {}, ...parts.filter(Boolean)), end);
 }
 
-async function fill(flame, requests) {
+async function fill(timeline, flame, requests) {
   const details = await loadDetails();
-  flame.start(details.flames);
+  const model = new FlameModel(details.flames);
+  timeline.start(details.timeline, new Archive(details.block_lengths), model, details.lanes);
+  flame.start(details.flames, model);
   requests.element.append(requestsTable(details.requests));
   document.documentElement.dataset.ready = "details";
   await idle();

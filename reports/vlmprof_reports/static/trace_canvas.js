@@ -1,0 +1,17 @@
+// A canvas as sharp as the screen: its size in CSS pixels, its drawing in the same.
+
+export function sizeCanvas(canvas, width, height) {
+  const scale = devicePixelRatio || 1;
+  const [wide, high] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
+  const context = canvas.getContext("2d");
+  // Setting a size clears a canvas and its state, even if the size is the same.
+  if (canvas.width !== wide || canvas.height !== high) {
+    canvas.width = wide;
+    canvas.height = high;
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+  }
+  context.setTransform(scale, 0, 0, scale, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+}

@@ -1,0 +1,126 @@
+// Paints the lanes of a track as rows of pixels: many short slices share a pixel by how much of it they cover.
+
+import { blend } from "./trace_colour.js";
+
+const FAINTEST = 0.28;
+const LABEL_PIXELS = 26;
+
+export class RowPainter {
+  // Width and height in device pixels, of which `scale` are one CSS pixel.
+  constructor(width, height, scale, ground) {
+    Object.assign(this, { width, height, scale, ground });
+    this.image = new ImageData(Math.max(1, width), Math.max(1, height));
+    this.pixels = new Uint32Array(this.image.data.buffer);
+    this.grow(1);
+  }
+
+  // `ticks`: times at which a line of colour `line` goes from top to bottom, behind the slices.
+  begin(from, to, ticks = [], line = 0) {
+    this.from = from;
+    this.perNs = this.width / (to - from);
+    this.labels = [];
+    this.pixels.fill(this.ground);
+    for (const time of ticks) {
+      const x = Math.floor((time - from) * this.perNs);
+      if (x < 0 || x >= this.width) continue;
+      for (let at = x; at < this.pixels.length; at += this.width) this.pixels[at] = line;
+    }
+  }
+
+  // `top` and `laneHeight` in CSS pixels; a lane's last pixel stays empty.
+  beginTrack(top, laneHeight, lanes) {
+    Object.assign(this, { top, laneHeight, lanes });
+    this.grow(lanes);
+    this.cover.fill(0, 0, lanes * this.width);
+    this.most.fill(-1, 0, lanes * this.width);
+  }
+
+  grow(lanes) {
+    const size = lanes * this.width;
+    if (this.cover?.length >= size) return;
+    this.cover = new Float32Array(size);
+    this.most = new Float32Array(size);
+    this.colour = new Uint32Array(size);
+  }
+
+  // A slice: its first and last pixel in part, those between whole. `busy` is the covered share of a bin.
+  slice(lane, start, length, colour, busy = 1) {
+    const left = (start - this.from) * this.perNs;
+    const right = left + length * this.perNs;
+    if (right < 0 || left >= this.width || lane >= this.lanes) return;
+    const at = lane * this.width;
+    if (right - left <= 1) {
+      this.add(at + Math.max(0, Math.floor(left)), (right - left) * busy, colour);
+      return;
+    }
+    // A gap between neighbours, unless it would eat the slice.
+    const end = busy === 1 && right - left > 4 * this.scale ? right - 0.75 * this.scale : right;
+    const first = Math.max(0, Math.floor(left));
+    const last = Math.min(this.width - 1, Math.ceil(end) - 1);
+    for (let x = first; x <= last; x++)
+      this.add(at + x, (Math.min(x + 1, end) - Math.max(x, left)) * busy, colour);
+  }
+
+  add(at, share, colour) {
+    this.cover[at] += share;
+    if (share >= this.most[at]) {
+      this.most[at] = share;
+      this.colour[at] = colour;
+    }
+  }
+
+  // Remembers a name to be written on a slice that has room for it; positions in CSS pixels.
+  label(lane, text, start, length) {
+    const left = Math.max(0, ((start - this.from) * this.perNs) / this.scale);
+    const right = Math.min(this.width, (start + length - this.from) * this.perNs) / this.scale;
+    if (right - left < LABEL_PIXELS) return;
+    const y = this.top + (lane + 0.5) * this.laneHeight - 0.5;
+    this.labels.push({ text, left: left + 3, room: right - left - 7, y });
+  }
+
+  isWide(length) {
+    return length * this.perNs >= LABEL_PIXELS * this.scale;
+  }
+
+  endTrack() {
+    for (let lane = 0; lane < this.lanes; lane++) {
+      const top = Math.round((this.top + lane * this.laneHeight) * this.scale);
+      const bottom = Math.round((this.top + (lane + 1) * this.laneHeight - 1) * this.scale);
+      if (bottom > 0 && top < this.height) this.writeLane(lane, Math.max(0, top), Math.min(this.height, bottom));
+    }
+  }
+
+  // One row of pixels, then the same row as often as the lane is high.
+  writeLane(lane, top, bottom) {
+    const { width, pixels } = this;
+    const from = lane * width;
+    const at = top * width;
+    for (let x = 0; x < width; x++) {
+      if (this.most[from + x] < 0) continue;
+      const share = Math.min(1, Math.max(FAINTEST, this.cover[from + x]));
+      const colour = this.colour[from + x];
+      pixels[at + x] = share === 1 ? colour : blend(colour, this.ground, share);
+    }
+    for (let y = top + 1; y < bottom; y++) pixels.copyWithin(y * width, at, at + width);
+  }
+}
+
+// Cuts text to a width; the widths of whole texts are kept, for measuring is what costs.
+export class TextFitter {
+  constructor(context) {
+    this.context = context;
+    this.widths = new Map();
+  }
+
+  fit(text, room) {
+    let width = this.widths.get(text);
+    if (width === undefined) {
+      if (this.widths.size > 20000) this.widths.clear();
+      width = this.context.measureText(text.slice(0, 400)).width;
+      this.widths.set(text, width);
+    }
+    if (width <= room) return text.slice(0, 400);
+    const length = Math.floor((Math.min(text.length, 400) * room) / width) - 1;
+    return length > 1 ? `${text.slice(0, length)}…` : "";
+  }
+}
