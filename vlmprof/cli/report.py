@@ -10,6 +10,7 @@ from vlmprof.errors import FileUnreadable, ToolMissing
 
 if TYPE_CHECKING:
     from vlmprof.model.run_folder import RunFolder
+    from vlmprof.model.suggestions import SuggestionsResult
 
 REPORT_GROUP = "vlmprof.reports"
 
@@ -57,20 +58,30 @@ def write_report(folder: "RunFolder", out: Path | None = None) -> Path:
 
 
 def print_result(folder: "RunFolder", page: Path | None, *, as_json: bool) -> None:
-    """Print a run's summary, for people or as one JSON object with the page's path."""
+    """Print a run's summary and suggestions, for people or as one JSON object with the page's path."""
     import msgspec
     from rich.console import Console
 
     from vlmprof.cli.render import render_summary
+    from vlmprof.cli.render_suggestions import render_suggestions
     from vlmprof.model.results import read_summary
 
-    summary = read_summary(folder)
+    summary, suggestions = read_summary(folder), _suggestions(folder)
     if as_json:
         result = {"run": str(folder.path), "report": page and str(page), "summary": summary}
-        print(msgspec.json.encode(result).decode())
+        print(msgspec.json.encode(result | {"suggestions": suggestions}).decode())
         return
     console = Console()
     console.print(render_summary(summary, folder.read_info(), console.width, report=page))
+    if suggestions is not None and suggestions.suggestions:
+        console.print(render_suggestions(suggestions, console.width))
+
+
+def _suggestions(folder: "RunFolder") -> "SuggestionsResult | None":
+    """None for a run that was analysed before there were any, and for one that was imported."""
+    from vlmprof.model.suggestions import read_suggestions
+
+    return read_suggestions(folder) if (folder.results / "suggestions.json").exists() else None
 
 
 def find_report(name: str) -> "Callable[[RunFolder], str]":

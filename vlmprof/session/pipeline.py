@@ -25,9 +25,8 @@ from vlmprof.session.journal import read_requests
 from vlmprof.session.options import Progress, Silent
 from vlmprof.session.recipe_calls import counted_uses, failure_warnings
 from vlmprof.session.served_requests import requests_from_spans
-from vlmprof.session.suggest import suggest
+from vlmprof.session.suggest import of_baseline, suggest
 from vlmprof.units import NS_PER_MS, format_ns, format_share
-from vlmprof.workload.trial import BASELINE_ARMS
 
 _UNCERTAIN_NS = NS_PER_MS
 _REFUSED_SHARE_OF_TTFT = 0.1
@@ -76,7 +75,7 @@ def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResul
         write_table(folder, name, table)
     progress.detail("summary")
     stack_tables = {name: tables[name] for name in ("samples", "stacks", "frames")}
-    baseline = _of_baseline(breakdown, info)
+    baseline = of_baseline(breakdown, info)
     summary = summarise(
         info, baseline, requests=tables["requests"], processes=tables["processes"], **stack_tables
     )
@@ -177,18 +176,6 @@ def _warnings(spans: SpanCapture, sampled: Sampled, summary: SummaryResult) -> l
     if summary.failed_requests:
         warnings.append(f"{summary.failed_requests} requests failed; see tables/requests.parquet")
     return warnings
-
-
-def _of_baseline(breakdown: BreakdownResult, info: RunInfo) -> BreakdownResult:
-    """Without the requests of a trial's other arms: the summary speaks of one server as it was served."""
-    others = {
-        block.index for block in info.blocks if block.round is not None and block.arm not in BASELINE_ARMS
-    }
-    if not others:
-        return breakdown
-    return msgspec.structs.replace(
-        breakdown, requests=[request for request in breakdown.requests if request.block not in others]
-    )
 
 
 def _overhead(requests: list[Request], info: RunInfo) -> RatioInterval | None:
