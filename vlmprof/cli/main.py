@@ -7,7 +7,19 @@ import typer
 from typer.core import TyperGroup
 
 from vlmprof import __version__
-from vlmprof.cli import compare, doctor, export, import_, kernels, models, recipes, report, run, suggest
+from vlmprof.cli import (
+    compare,
+    doctor,
+    export,
+    import_,
+    kernels,
+    ladder,
+    models,
+    recipes,
+    report,
+    run,
+    suggest,
+)
 from vlmprof.errors import ExitCode, Interrupted, VlmprofError
 
 
@@ -34,6 +46,7 @@ app.command("run", context_settings={"allow_extra_args": False})(run.run)
 app.command("report")(report.report)
 app.command("suggest")(suggest.suggest)
 app.command("compare")(compare.compare)
+app.command("ladder", context_settings={"allow_extra_args": False})(ladder.ladder)
 app.command("doctor")(doctor.doctor)
 app.command("import")(import_.import_)
 app.command("export")(export.export)

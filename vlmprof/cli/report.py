@@ -9,6 +9,7 @@ import typer
 from vlmprof.errors import FileUnreadable, ToolMissing
 
 if TYPE_CHECKING:
+    from vlmprof.model.comparison import ComparisonResult
     from vlmprof.model.run_folder import RunFolder
     from vlmprof.model.suggestions import SuggestionsResult
 
@@ -57,24 +58,34 @@ def write_report(folder: "RunFolder", out: Path | None = None) -> Path:
     return path
 
 
-def print_result(folder: "RunFolder", page: Path | None, *, as_json: bool) -> None:
-    """Print a run's summary and suggestions, for people or as one JSON object with the page's path."""
+def print_result(
+    folder: "RunFolder", page: Path | None, comparison: "ComparisonResult | None" = None, *, as_json: bool
+) -> None:
+    """Print a run's summary, suggestions and comparison, for people or as one JSON object with the page's path."""
     import msgspec
     from rich.console import Console
 
+    from vlmprof.cli.compare_render import print_comparison
     from vlmprof.cli.render import render_summary
     from vlmprof.cli.render_suggestions import render_suggestions
     from vlmprof.model.results import read_summary
 
     summary, suggestions = read_summary(folder), _suggestions(folder)
     if as_json:
-        result = {"run": str(folder.path), "report": page and str(page), "summary": summary}
-        print(msgspec.json.encode(result | {"suggestions": suggestions}).decode())
+        result: dict[str, object] = {
+            "run": str(folder.path),
+            "report": page and str(page),
+            "summary": summary,
+        }
+        result |= {"suggestions": suggestions, "comparison": comparison}
+        print(msgspec.json.encode(result).decode())
         return
     console = Console()
     console.print(render_summary(summary, folder.read_info(), console.width, report=page))
     if suggestions is not None and suggestions.suggestions:
         console.print(render_suggestions(suggestions, console.width))
+    if comparison is not None:
+        print_comparison(comparison, console)
 
 
 def _suggestions(folder: "RunFolder") -> "SuggestionsResult | None":

@@ -155,15 +155,21 @@ def run(
 
 
 def _profile_and_report(options: "RunOptions", *, as_json: bool) -> None:
+    from vlmprof.cli.compare import compared, write_comparison
     from vlmprof.cli.progress import ConsoleProgress
     from vlmprof.cli.report import print_result, write_report
     from vlmprof.session.profile import profile
 
     with ConsoleProgress() as progress:
         folder = profile(options, progress)
+        comparison = None
+        if options.trial:
+            progress.step("Comparing")
+            comparison = compared([folder], [])
+            write_comparison([folder], comparison, folder)
         progress.step("Writing the report")
         page = write_report(folder)
-    print_result(folder, page, as_json=as_json)
+    print_result(folder, page, comparison, as_json=as_json)
 
 
 def _checked_rate(rate: float | None) -> float | None:

@@ -36,7 +36,7 @@ class RunOptions:
     """Options of `vlmprof run`; every default is the command line's.
 
     Attributes:
-        out: the run folder, which must not hold a run yet unless `overwrite` is set.
+        out: the run folder, which must not hold a run yet unless `overwrite` or `resume` is set.
         images: folder of pictures; None for generated ones.
         requests: control and profiled requests together.
         rate_per_s: send at this rate, Poisson, instead of `concurrency` at a time.
@@ -45,6 +45,7 @@ class RunOptions:
         keep_reports: keep nsys's own reports, which hold the server's environment.
         recipes: on throughout, `1,2,8`, `all` or `exact`; in a trial, the baseline.
         trial: arms to compare with the baseline inside one server, name -> recipes.
+        resume: go on with the run of the same plan in `out`, if one was cut off there.
         rounds, per_block: how often each arm of a trial is measured, with how many requests each time.
     """
 
@@ -69,6 +70,7 @@ class RunOptions:
     ready_timeout_s: float = 900.0
     keep_reports: bool = False
     overwrite: bool = False
+    resume: bool = False
     recipes: str = ""
     trial: Mapping[str, str] = field(default_factory=dict)
     rounds: int = 8

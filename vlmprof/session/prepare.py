@@ -2,7 +2,9 @@
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from vlmprof import __version__
 from vlmprof.collect.base import Collector
@@ -15,10 +17,10 @@ from vlmprof.engines.vllm import (
     serve_command,
 )
 from vlmprof.errors import UsageError
+from vlmprof.model.request import Phase
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.run_info import (
     SCHEMA_VERSION,
-    BlockInfo,
     CachePolicy,
     CollectorInfo,
     EngineInfo,
@@ -29,6 +31,7 @@ from vlmprof.model.run_info import (
 from vlmprof.session.host import describe_host
 from vlmprof.session.options import Progress, RunOptions
 from vlmprof.session.recipe_plan import RecipePlan, plan_recipes
+from vlmprof.session.resume import planned_blocks, take_up
 from vlmprof.workload.images import ImageSource, folder_images, generated_images
 from vlmprof.workload.load_command import check_load_command
 from vlmprof.workload.schedule import Block, plan_blocks
@@ -46,7 +49,11 @@ _LOAD_CACHE_NOTE = "the load command decides which images and prompts repeat"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run that can start: what to serve, what to send, what watches."""
+    """A run that can start: what to serve, what to send, what watches.
+
+    Attributes:
+        earlier: run.json of the run that this one goes on with; `blocks` are then those that it lacks.
+    """
 
     options: RunOptions
     model: ModelInfo
@@ -60,6 +67,7 @@ class Prepared:
     cpu: Collector | None
     gpu: Collector | None
     infos: list[CollectorInfo]
+    earlier: RunInfo | None = None
 
     @property
     def collectors(self) -> list[Collector]:
@@ -96,12 +104,24 @@ def prepare(options: RunOptions, progress: Progress) -> Prepared:
     gpu, gpu_info = choose_gpu(options.gpu_profiler, folder.raw, keep_reports=options.keep_reports)
     for info in (cpu_info, gpu_info):
         progress.note(f"{info.kind.upper()} profiler: {info.reason}")
+    prepared = Prepared(
+        options, model, engine, plan, port, blocks, images, skipped, folder, cpu, gpu, [cpu_info, gpu_info]
+    )
+    if options.resume and not options.overwrite and folder.info_path.exists():
+        return _going_on(prepared, progress)
     if options.overwrite:
         folder.remove()
     RunFolder.create(options.out)
-    return Prepared(
-        options, model, engine, plan, port, blocks, images, skipped, folder, cpu, gpu, [cpu_info, gpu_info]
-    )
+    return prepared
+
+
+def _going_on(prepared: Prepared, progress: Progress) -> Prepared:
+    """Only what the run in the folder lacks is sent; profilers that have seen their blocks stay away."""
+    earlier = take_up(prepared.folder, first_info(prepared, []), prepared.blocks)
+    lacking = sum(block.phase != Phase.WARM_UP for block in earlier.remaining)
+    progress.note(f"going on with {prepared.folder.path}: {lacking} blocks are still to be sent")
+    watching = (None, None) if earlier.profiled else (prepared.cpu, prepared.gpu)
+    return replace(prepared, blocks=earlier.remaining, earlier=earlier.info, cpu=watching[0], gpu=watching[1])
 
 
 def _plan_blocks(options: RunOptions, plan: RecipePlan) -> list[Block]:
@@ -136,6 +156,8 @@ def _images(options: RunOptions, count: int) -> tuple[ImageSource, list[str]]:
 
 def first_info(prepared: Prepared, command: list[str]) -> RunInfo:
     """run.json as it stands before the server starts."""
+    if prepared.earlier is not None:
+        return msgspec.structs.replace(prepared.earlier, status="running", error="")
     options = prepared.options
     return RunInfo(
         schema_version=SCHEMA_VERSION,
@@ -164,16 +186,7 @@ def first_info(prepared: Prepared, command: list[str]) -> RunInfo:
         ),
         collectors=prepared.infos,
         recipes=prepared.plan.uses(),
-        blocks=[
-            BlockInfo(
-                index=block.index,
-                phase=str(block.phase),
-                recipe_set=block.recipe_set,
-                round=block.round,
-                arm=block.arm,
-            )
-            for block in prepared.blocks
-        ],
+        blocks=planned_blocks(prepared.blocks),
     )
 
 

@@ -40,7 +40,8 @@ def profile(options: RunOptions, progress: Progress) -> RunFolder:
         journal = Journal(folder, first_info(prepared, command))
         try:
             with disk_errors(folder.path):
-                _serve_and_measure(prepared, command, journal, progress)
+                if prepared.blocks:
+                    _serve_and_measure(prepared, command, journal, progress)
                 journal.close("complete")
                 _analyse(folder, journal, progress)
                 _check_called(journal)

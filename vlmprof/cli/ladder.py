@@ -1,0 +1,104 @@
+"""`vlmprof ladder MODEL`: recipes added one by one inside one server, beside the paper's tables."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlmprof.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlmprof.model.ladder import LadderResult
+    from vlmprof.session.ladder import LadderOptions
+
+
+def ladder(
+    model: Annotated[str, typer.Argument(help="A checkpoint folder, or a model hub's owner/name.")],
+    engine_args: Annotated[
+        list[str] | None, typer.Argument(help="After --: arguments for the engine, passed on as they are.")
+    ] = None,
+    *,
+    recipes: Annotated[str, typer.Option(help="Recipes to add: 1,2,8, all or exact.")] = "all",
+    order: Annotated[
+        str, typer.Option(help="Rows instead of the paper's, as '10 1,11 8': what comes on with each.")
+    ] = "",
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="Also measure all recipes without each one.")
+    ] = False,
+    rounds: Annotated[int, typer.Option(min=2, help="How often each row is measured.")] = 8,
+    per_block: Annotated[int, typer.Option(min=1, help="Requests each time.")] = 3,
+    requests: Annotated[
+        int, typer.Option(min=4, help="Requests that profile the baseline, for the predictions.")
+    ] = 20,
+    images: Annotated[Path | None, typer.Option(help="Folder of pictures instead of generated ones.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens that each request generates.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of generated images and of the order of blocks.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder. [default: runs/ladder-MODEL]", show_default=False)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew instead of going on with what is in the folder.")
+    ] = False,
+    cpu_profiler: Annotated[str, typer.Option(help="auto, austin, py-spy or none.")] = "auto",
+    python: Annotated[Path | None, typer.Option(help="Interpreter that has the engine.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Add recipes one by one inside one server: time to first token, tokens/s and latency of every row.
+
+    The same command goes on where it was cut off.
+    """
+    from vlmprof.session.ladder import LadderOptions
+    from vlmprof.session.options import RunOptions
+
+    run = RunOptions(
+        model=model,
+        out=out or Path("runs") / f"ladder-{Path(model).name or 'model'}",
+        command=sys.argv,
+        images=images,
+        requests=requests,
+        max_tokens=max_tokens,
+        seed=seed,
+        cpu_profiler=cpu_profiler,
+        python=python,
+        overwrite=overwrite,
+        recipes=recipes,
+        rounds=rounds,
+        per_block=per_block,
+        engine_args=engine_args or [],
+    )
+    _measure_and_print(LadderOptions(run, _parsed_order(order), ablate), as_json=json_)
+
+
+def _parsed_order(text: str) -> list[list[int]]:
+    groups = [group.split(",") for group in text.split()]
+    if not all(number.isdigit() for group in groups for number in group):
+        raise UsageError(f"{text!r} is no order of recipes", hint="as --order '10 1,11 8'")
+    return [[int(number) for number in group] for group in groups]
+
+
+def _measure_and_print(options: "LadderOptions", *, as_json: bool) -> None:
+    import msgspec
+    from rich.console import Console
+
+    from vlmprof.cli.ladder_render import print_ladder
+    from vlmprof.cli.progress import ConsoleProgress
+    from vlmprof.cli.report import write_report
+    from vlmprof.session.ladder import measure_ladder
+
+    with ConsoleProgress() as progress:
+        folder, result = measure_ladder(options, progress)
+        progress.step("Writing the report")
+        pages = [str(write_report(folder)), str(_write_markdown(folder.path / "ladder.md", result))]
+    if as_json:
+        print(msgspec.json.encode({"reports": pages, **msgspec.to_builtins(result)}).decode())
+    else:
+        print_ladder(result, pages, Console())
+
+
+def _write_markdown(path: Path, result: "LadderResult") -> Path:
+    from vlmprof.cli.ladder_render import ladder_markdown
+    from vlmprof.model.run_folder import write_atomically
+
+    write_atomically(path, ladder_markdown(result).encode())
+    return path
