@@ -29,7 +29,7 @@ setup: $(VENV)/.installed-$(GPU) ## Make .venv with vLLM and this project
 $(VENV)/.installed-$(GPU): pyproject.toml $(wildcard docs/install/*.txt)
 	test -x $(RUN_IN)/python || $(PYTHON) -m venv $(VENV)
 	$(RUN_IN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
-	$(RUN_IN)/uv pip install --python $(RUN_IN)/python --constraint docs/install/constraints.txt \
+	$(RUN_IN)/uv pip install --python $(RUN_IN)/python --compile-bytecode --constraint docs/install/constraints.txt \
 		--override docs/install/$(OVERRIDE).txt --requirement docs/install/vllm-$(GPU).txt --editable '.[models,dev]'
 	touch $@
 

@@ -109,7 +109,7 @@ def _runs(program: Path) -> bool:
 
 @pytest.mark.nsys
 def test_nsys_and_py_spy_record_beside_one_another(run_cli: Run, checkpoint: Path, out: Path) -> None:
-    """nsys is within 0.1 ms of the spans by their own NVTX ranges; no secret of the environment is kept."""
+    """nsys is within 1 ms of the spans by their own NVTX ranges, above which a run warns; no secret is kept."""
     try:
         found = find_importer(find_nsys())
     except ToolMissing as missing:
@@ -128,7 +128,7 @@ def test_nsys_and_py_spy_record_beside_one_another(run_cli: Run, checkpoint: Pat
     (nsys,) = [clock for clock in info.clocks if clock.source == "nsys"]
     assert nsys.witness_count > 50
     assert nsys.witness_p95_ns is not None
-    assert nsys.witness_p95_ns < 100_000
+    assert nsys.witness_p95_ns < 1_000_000
     assert any(clock.source.startswith("py-spy:") for clock in info.clocks)
     assert read_table(RunFolder(out), "samples").num_rows > 100
     assert len(list((out / "raw").glob("nsys.*.sqlite"))) == 1

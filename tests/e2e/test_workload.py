@@ -1,5 +1,6 @@
 """What is sent: folders with files that are no images, load commands that work, fail or do not exist."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,17 @@ from vlmprof.workload.images import generated_images
 pytestmark = pytest.mark.e2e
 
 Run = Callable[..., Outcome]
+
+LOAD_UNTIL_SAMPLED = """
+import pathlib, sys, time
+run, mojo = pathlib.Path(sys.argv[1], "run.json"), pathlib.Path(sys.argv[1], "raw", "austin.mojo")
+while "Block 1" not in run.read_text():
+    time.sleep(0.1)
+if mojo.exists():
+    enough, end = mojo.stat().st_size + 100_000, time.monotonic() + 300
+    while mojo.stat().st_size < enough and time.monotonic() < end:
+        time.sleep(0.1)
+"""
 
 
 @pytest.fixture
@@ -52,12 +64,14 @@ def test_unreadable_images_are_named_and_skipped(
 def test_profilers_go_on_and_off_under_a_load_command(
     run_cli: Run, arguments: list[object], out: Path
 ) -> None:
-    """Windows of 10 s: 12 s of load are a control window and the start of a profiled one, which has samples."""
-    outcome = run_cli(*arguments, "--load-cmd", "sleep 12")
+    """The load ends when the second window, a profiled one, has 100 kB of austin's samples."""
+    program = out.with_name("load.py")
+    program.write_text(LOAD_UNTIL_SAMPLED)
+    outcome = run_cli(*arguments, "--load-cmd", f"{sys.executable} {program} {out}")
     assert outcome.exit_code == 0, outcome.stderr
     info = RunFolder(out).read_info()
     blocks = [step for step in info.steps if step.name.startswith("Block")]
-    assert [step.name for step in blocks] == ["Block 0 (control)", "Block 1 (profiled)"]
+    assert [step.name for step in blocks[:2]] == ["Block 0 (control)", "Block 1 (profiled)"]
     if any(collector.name == "austin" for collector in info.collectors):
         samples = read_table(RunFolder(out), "samples")["start_ns"].to_numpy()
         assert (samples >= blocks[1].start_ns).sum() > 100

@@ -56,16 +56,16 @@ class VlmprofProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def finish(self, timeout_s: float = 400) -> Outcome:
+    def finish(self, timeout_s: float = 1200) -> Outcome:
         """Wait for its end."""
         exit_code = self._process.wait(timeout_s)
         return Outcome(exit_code, self._stdout.read_text(), self._stderr.read_text())
 
-    def wait_for_step(self, title: str, timeout_s: float = 240) -> None:
+    def wait_for_step(self, title: str, timeout_s: float = 900) -> None:
         """Wait until it says that a step has begun."""
         self.wait_until(lambda: title in self._stderr.read_text(), f"step {title!r}", timeout_s)
 
-    def wait_until(self, happens: Callable[[], bool], what: str, timeout_s: float = 240) -> None:
+    def wait_until(self, happens: Callable[[], bool], what: str, timeout_s: float = 900) -> None:
         """Wait for something that happens before the process ends."""
         deadline_s = time.monotonic() + timeout_s
         while not happens():
@@ -82,8 +82,12 @@ class VlmprofProcess:
         """A signal for this one process."""
         self._process.send_signal(number)
 
-    def left_behind(self, grace_s: float = 0.0) -> list[str]:
-        """Processes that still run when the grace is over, as `"4711 austin -b ..."`."""
+    def running(self) -> list[str]:
+        """It and its descendants that run now, as `"4711 austin -b ..."`."""
+        return self.left_behind(grace_s=0)
+
+    def left_behind(self, grace_s: float = 5.0) -> list[str]:
+        """Processes that still run when the grace is over; some moments are needed to end by oneself."""
         deadline_s = time.monotonic() + grace_s
         while (left := self._descendants()) and time.monotonic() < deadline_s:
             time.sleep(_POLL_S)
