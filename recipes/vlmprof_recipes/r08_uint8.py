@@ -1,8 +1,19 @@
 """Recipe 8: pixels travel as uint8 and are normalized where the model runs."""
 
 from vlmprof.patching import Family, Need, Recipe, Standing
+from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import Removes, removing
-from vlmprof_recipes.idefics3_patches import CACHE_KEYS, FIELDS, INPUTS, PREPROCESS, TRANSFORMERS, VLLM
+from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
+from vlmprof_recipes.idefics3_patches import FIELDS, INPUTS, PREPROCESS
+from vlmprof_recipes.internvl_patches import (
+    CHAT_FIELDS,
+    CHAT_INPUTS,
+    CHAT_TILES,
+    HF_FIELDS,
+    HF_IMAGES,
+    HF_INPUTS,
+    HF_PREPROCESS,
+)
 
 recipe = Recipe(
     number=8,
@@ -16,9 +27,12 @@ recipe = Recipe(
             Need.NEEDED, "Idefics3ForConditionalGeneration: supports_mm_device_do_normalize is False"
         ),
         Family.INTERNVL_CHAT: Standing(
-            Need.NEEDED, "the processor sends float; extract_feature expects it; no patch here yet"
+            Need.NEEDED, "build_transform normalizes; InternVLChatModel.extract_feature expects that"
         ),
-        Family.INTERNVL_HF: Standing(Need.NEEDED, "as InternVLChat; no patch here yet"),
+        Family.INTERNVL_HF: Standing(
+            Need.NEEDED,
+            "GotOcr2ImageProcessor normalizes; InternS1ForConditionalGeneration.extract_feature expects that",
+        ),
         Family.QWEN3_VL: Standing(Need.UPSTREAM, "FusedMMInputNorm, on by default"),
     },
     diagnose=removing(
@@ -28,6 +42,14 @@ recipe = Recipe(
     processes=("api_server", "worker"),
     # pad copies into float32 zeros: without recipe 1 the tiles would not stay uint8.
     needs=(1,),
-    fits={Family.IDEFICS3: (VLLM, TRANSFORMERS)},
-    patches={Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS)},
+    fits={
+        Family.IDEFICS3: (VLLM, TRANSFORMERS),
+        Family.INTERNVL_CHAT: (VLLM,),
+        Family.INTERNVL_HF: (VLLM, TRANSFORMERS),
+    },
+    patches={
+        Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS),
+        Family.INTERNVL_CHAT: (*CHAT_TILES, *CHAT_FIELDS, *CACHE_KEYS, *CHAT_INPUTS),
+        Family.INTERNVL_HF: (*HF_PREPROCESS, *HF_IMAGES, *HF_FIELDS, *CACHE_KEYS, *HF_INPUTS),
+    },
 )

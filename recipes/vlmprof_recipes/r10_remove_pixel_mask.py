@@ -1,16 +1,10 @@
 """Recipe 10: no padding mask where nothing is padded."""
 
 from vlmprof.patching import Family, Need, Recipe, Standing
+from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import Removes, removing
-from vlmprof_recipes.idefics3_patches import (
-    CACHE_KEYS,
-    FEATURES,
-    FIELDS,
-    INPUTS,
-    PREPROCESS,
-    TRANSFORMERS,
-    VLLM,
-)
+from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
+from vlmprof_recipes.idefics3_patches import FEATURES, FIELDS, INPUTS, PREPROCESS
 
 _NO_MASK = Standing(Need.NOT_APPLICABLE, "the model has no padding mask")
 

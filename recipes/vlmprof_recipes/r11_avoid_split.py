@@ -1,8 +1,11 @@
 """Recipe 11: an image is split into tiles by one copy."""
 
 from vlmprof.patching import Family, Need, Recipe, Standing
+from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import Removes, removing
-from vlmprof_recipes.idefics3_patches import CACHE_KEYS, FIELDS, PREPROCESS, TRANSFORMERS, VLLM
+from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
+from vlmprof_recipes.idefics3_patches import FIELDS, PREPROCESS
+from vlmprof_recipes.internvl_patches import CHAT_TILES, HF_CROP
 
 recipe = Recipe(
     number=11,
@@ -16,15 +19,23 @@ recipe = Recipe(
             Need.NEEDED, "split_images of Idefics3ImageProcessor and SmolVLMImageProcessor"
         ),
         Family.INTERNVL_CHAT: Standing(
-            Need.NEEDED, "dynamic_preprocess_internvl crops with PIL; no patch here yet"
+            Need.NEEDED, "dynamic_preprocess_internvl crops each tile as a PIL image"
         ),
         Family.INTERNVL_HF: Standing(
-            Need.NEEDED, "GotOcr2ImageProcessor.crop_image_to_patches; no patch here yet"
+            Need.NEEDED, "GotOcr2ImageProcessor.crop_image_to_patches stacks slices, then copies again"
         ),
         Family.QWEN3_VL: Standing(Need.NOT_APPLICABLE, "the image is not split into tiles"),
     },
     diagnose=removing(Removes("Idefics3ImageProcessor.split_images", "self")),
     processes=("api_server",),
-    fits={Family.IDEFICS3: (VLLM, TRANSFORMERS)},
-    patches={Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS)},
+    fits={
+        Family.IDEFICS3: (VLLM, TRANSFORMERS),
+        Family.INTERNVL_CHAT: (VLLM,),
+        Family.INTERNVL_HF: (VLLM, TRANSFORMERS),
+    },
+    patches={
+        Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS),
+        Family.INTERNVL_CHAT: (*CHAT_TILES, *CACHE_KEYS),
+        Family.INTERNVL_HF: (*HF_CROP, *CACHE_KEYS),
+    },
 )
