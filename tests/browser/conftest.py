@@ -26,6 +26,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+TIMEOUT_MS = 180_000
 WATCH = """
 window.refused = [];
 document.addEventListener("securitypolicyviolation", (event) => window.refused.push(event.blockedURI));
@@ -45,6 +46,12 @@ class Opened:
         assert self.errors == []
         assert [url for url in self.requested if not url.startswith(("file:", "data:", "blob:"))] == []
         assert self.page.evaluate("window.refused") == []
+
+    def settle(self) -> None:
+        """Wait until what the last input changed is drawn: the frame after the next one has begun."""
+        self.page.evaluate(
+            "() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+        )
 
     def flame(self, name: str) -> str:
         """What the flame graph says about itself."""
@@ -75,6 +82,7 @@ class Reports:
             color_scheme="dark" if dark else "light",
             reduced_motion="reduce",
         )
+        page.set_default_timeout(TIMEOUT_MS)
         opened = Opened(page)
         page.add_init_script(WATCH)
         page.on("pageerror", lambda error: opened.errors.append(str(error)))
@@ -97,7 +105,7 @@ def reports() -> Iterator[Reports]:
     if executable is None:
         pytest.skip(f"needs Chromium: none of {', '.join(NAMES)} is on PATH (apt-get install chromium)")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable, args=list(FLAGS))
+        browser = driver.chromium.launch(executable_path=executable, args=list(FLAGS), timeout=TIMEOUT_MS)
         yield Reports(browser)
         browser.close()
 

@@ -32,6 +32,7 @@ def _box(opened: Opened) -> dict[str, float]:
 def _click_flame(opened: Opened, level: int, at: float) -> None:
     box = _box(opened)
     opened.page.mouse.click(box["x"] + at * box["width"], box["y"] + (level + 0.5) * BOX_HEIGHT)
+    opened.settle()
 
 
 def test_the_numbers_on_the_page_are_those_of_the_results(usual: Opened, usual_run: RunFolder) -> None:
@@ -113,11 +114,13 @@ def test_hovering_a_frame_tells_its_times(usual: Opened) -> None:
     """Name, file, total, self and share in the tooltip; gone when the pointer leaves."""
     box = _box(usual)
     usual.page.mouse.move(box["x"] + 100, box["y"] + 9.5 * BOX_HEIGHT)
+    usual.settle()
     text = usual.page.locator("#tooltip").inner_text()
     assert "Idefics3Model.image_pixels_to_features" in text
     assert "vllm/model_executor/models/idefics3.py" in text
     assert "per request" in text
     usual.page.mouse.move(5, 5)
+    usual.settle()
     assert usual.page.locator("#tooltip").is_hidden()
 
 
@@ -157,6 +160,7 @@ def test_requests_are_chosen_by_arrows_by_list_and_by_a_click_on_their_bar(usual
     plot = usual.page.locator("#request-bars .nsewdrag").first.bounding_box()
     assert plot is not None
     usual.page.mouse.click(plot["x"] + plot["width"] / 24, plot["y"] + plot["height"] * 0.9)
+    usual.settle()
     assert requests.get_attribute("data-request") == "req-000"
 
 
@@ -221,7 +225,7 @@ def test_hostile_names_are_text_everywhere_and_nothing_of_them_runs(reports: Rep
     assert lanes is not None
     for step in range(1, 12):
         page.mouse.move(lanes["x"] + lanes["width"] * (0.2 + 0.06 * step), lanes["y"] + lanes["height"] - 90)
-    page.wait_for_timeout(200)
+    opened.settle()
     assert page.evaluate("window.hacked") is None
     assert page.locator("img, iframe, object, embed, form, a[href^='javascript']").count() == 0
     assert page.locator("script").count() == 2
@@ -244,14 +248,15 @@ def test_the_policy_stops_what_the_page_itself_would_never_do(reports: Reports, 
           document.body.append(button);
           button.click();
           const fetched = await fetch("https://example.invalid/").then(() => true, () => false);
-          await new Promise((resolve) => setTimeout(resolve, 100));
-          return {hacked: window.hacked ?? null, fetched, refused: window.refused};
+          return {hacked: window.hacked ?? null, fetched};
         }"""
     )
+    opened.page.wait_for_function("window.refused.length >= 3")
+    refused: list[str] = opened.page.evaluate("window.refused")
     assert outcome["hacked"] is None
     assert outcome["fetched"] is False
-    assert outcome["refused"].count("inline") == 2
-    assert any("example.invalid" in place for place in outcome["refused"])
+    assert refused.count("inline") == 2
+    assert any("example.invalid" in place for place in refused)
     opened.page.close()
 
 
