@@ -1,54 +1,106 @@
-"""A ladder as a table, in the terminal and as Markdown."""
+"""A ladder as tables, in the terminal and as Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from vlmprof.cli.terminal_text import plain
 from vlmprof.model.comparison import Change, Verdict
-from vlmprof.model.ladder import LadderResult, LadderStep
+from vlmprof.model.ladder import LadderResult, LadderStep, PaperFigures
 from vlmprof.units import NS_PER_MS
 
-_HEADS = ("", "TTFT ms", "ratio", "95% interval", "predicted", "paper", "latency", "tokens/s", "verdict")
-_STYLES = {Verdict.FASTER: "green", Verdict.SLOWER: "red", Verdict.INCONCLUSIVE: "yellow"}
+_STYLES = {
+    Verdict.FASTER: "green",
+    Verdict.SLOWER: "red",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.NO_DIFFERENCE: "",
+}
+_NOT_MEASURED = "nothing to switch on"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Cells of one row; verdict is None of the baseline and of a row that was not measured."""
+
+    cells: list[str]
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    """One table: a metric of every row against the baseline."""
+
+    metric: str
+    title: str
+    heads: tuple[str, ...]
+    format: Callable[[float], str]
+    paper: Callable[[PaperFigures], float]
+    predicted: bool = False
+
+
+def _milliseconds(value_ns: float) -> str:
+    return f"{value_ns / NS_PER_MS:.1f}"
+
+
+_METRICS = (
+    _Metric(
+        "ttft_p50",
+        "Time to first token",
+        ("", "ms", "ratio", "95% interval", "predicted", "paper", ""),
+        _milliseconds,
+        lambda paper: paper.ttft_change,
+        predicted=True,
+    ),
+    _Metric(
+        "e2e_p50",
+        "End-to-end latency",
+        ("", "ms", "ratio", "95% interval", "paper", ""),
+        _milliseconds,
+        lambda paper: paper.e2e_change,
+    ),
+    _Metric(
+        "tokens_per_s_p50",
+        "Decoding, tokens per second",
+        ("", "tokens/s", "ratio", "95% interval", "paper", ""),
+        lambda value: f"{value:.1f}",
+        lambda paper: paper.tokens_per_s_change,
+    ),
+)
 
 
 def print_ladder(result: LadderResult, pages: Sequence[str], console: Console) -> None:
     """Print a ladder for people: every row against the baseline of the same server."""
-    console.print()
-    console.print(Text(f"  {plain(result.model)} · {result.family} · {_method(result)}", style="bold"))
-    console.print()
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for place, _ in enumerate(_HEADS):
-        table.add_column(justify="left" if place in (0, len(_HEADS) - 1) else "right", no_wrap=True)
-    table.add_row(*(Text(head, style="dim") for head in _HEADS))
-    for cells, verdict in _rows(result):
-        table.add_row(*(Text(cell, style=_STYLES.get(verdict, "") if verdict else "dim") for cell in cells))
-    console.print(table)
-    console.print()
+    heading = Text(f"{plain(result.model)} · {result.family}", style="bold")
+    console.print(Padding(heading, (1, 0, 0, 2)))
+    console.print(Padding(Text(_method(result), style="dim"), (0, 0, 1, 2)))
+    for metric in _METRICS:
+        console.print(Padding(Text(metric.title, style="bold"), (0, 0, 0, 2)))
+        console.print(Padding(_table(metric, result), (0, 0, 1, 2)))
     for line in _remarks(result):
-        console.print(Text(f"  {line}", style="dim"))
+        console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2)))
     for page in pages:
         console.print(Text.assemble(("  Report  ", "bold"), (page, "underline")), soft_wrap=True)
 
 
 def ladder_markdown(result: LadderResult) -> str:
     """The same as a Markdown document."""
-    lines = [
-        f"# {plain(result.model)}, {result.family}",
-        "",
-        _method(result),
-        "",
-        "| " + " | ".join(_HEADS) + " |",
-        "|" + "---|" * len(_HEADS),
-    ]
-    lines += [
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells, _ in _rows(result)
-    ]
-    lines += ["", *(f"- {line.replace('|', chr(92) + '|')}" for line in _remarks(result)), ""]
-    return "\n".join(lines)
+    lines = [f"# {_escaped(result.model)}, {result.family}", "", _method(result)]
+    for metric in _METRICS:
+        lines += ["", f"## {metric.title}", "", _markdown_row(metric.heads), "|" + "---|" * len(metric.heads)]
+        lines += [_markdown_row(row.cells) for row in _rows(metric, result)]
+    return "\n".join([*lines, "", *(f"- {_escaped(line)}" for line in _remarks(result)), ""])
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(map(_escaped, cells)) + " |"
+
+
+def _escaped(text: str) -> str:
+    return plain(text).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _method(result: LadderResult) -> str:
@@ -56,62 +108,71 @@ def _method(result: LadderResult) -> str:
     return f"one server, {result.rounds} rounds of {result.requests_per_block} requests a row{table}"
 
 
-def _rows(result: LadderResult) -> Iterable[tuple[list[str], Verdict | None]]:
-    """Cells of each row, and its verdict; None for one that was not measured."""
-    measured = next((step.comparison for step in result.steps if step.comparison), None)
-    baseline = measured.change("ttft_p50") if measured else None
-    if baseline is not None:
-        yield ["baseline", f"{baseline.baseline / NS_PER_MS:.1f}", "1.000", *[""] * (len(_HEADS) - 3)], None
-    for step in (*result.steps, *result.ablations):
-        yield _cells(step, baseline), step.comparison.verdict if step.comparison else None
+def _table(metric: _Metric, result: LadderResult) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for place, head in enumerate(metric.heads):
+        left = place in (0, len(metric.heads) - 1)
+        table.add_column(justify="left" if left else "right", no_wrap=not left or bool(head))
+    table.add_row(*(Text(head, style="dim") for head in metric.heads))
+    for row in _rows(metric, result):
+        style = "dim" if row.verdict is None else _STYLES[row.verdict]
+        table.add_row(*(Text(cell, style=style) for cell in row.cells))
+    return table
 
 
-def _cells(step: LadderStep, baseline: Change | None) -> list[str]:
-    paper = f"{1 + step.paper.ttft_change:.3f}" if step.paper else ""
-    ttft = step.comparison.change("ttft_p50") if step.comparison else None
-    if step.comparison is None or ttft is None:
-        return [step.title, "", "", "", "", paper, "", "", "nothing to switch on"]
-    predicted = ""
-    if step.predicted is not None and baseline is not None:
-        predicted = f"{1 - step.predicted.saving_ns / baseline.baseline:.3f}"
-    return [
-        step.title,
-        f"{ttft.trial / NS_PER_MS:.1f}",
-        _ratio(ttft),
-        _interval(ttft),
-        predicted,
-        paper,
-        _ratio(step.comparison.change("e2e_p50")),
-        _ratio(step.comparison.change("tokens_per_s_p50")),
-        str(step.comparison.verdict),
-    ]
+def _rows(metric: _Metric, result: LadderResult) -> list[_Row]:
+    steps = (*result.steps, *result.ablations)
+    baseline = next((step.comparison.change(metric.metric) for step in steps if step.comparison), None)
+    blank = [""] * (len(metric.heads) - 3)
+    rows = [_Row(["baseline", metric.format(baseline.baseline), "1.000", *blank])] if baseline else []
+    return rows + [_row(metric, step, baseline) for step in steps]
 
 
-def _ratio(change: Change | None) -> str:
-    return "" if change is None or change.share is None else f"{1 + change.share:.3f}"
+def _row(metric: _Metric, step: LadderStep, baseline: Change | None) -> _Row:
+    change = step.comparison.change(metric.metric) if step.comparison else None
+    paper = f"{1 + metric.paper(step.paper):.3f}" if step.paper else ""
+    predicted = [_predicted(step, baseline)] if metric.predicted else []
+    if change is None:
+        return _Row([step.title, "", "", "", *([""] if predicted else []), paper, _NOT_MEASURED])
+    cells = [step.title, metric.format(change.trial), _ratio(change), _interval(change)]
+    return _Row([*cells, *predicted, paper, str(change.verdict)], change.verdict)
+
+
+def _predicted(step: LadderStep, baseline: Change | None) -> str:
+    if step.predicted is None or baseline is None or not baseline.baseline:
+        return ""
+    return f"{1 - step.predicted.saving_ns / baseline.baseline:.3f}"
+
+
+def _ratio(change: Change) -> str:
+    return "" if change.share is None else f"{1 + change.share:.3f}"
 
 
 def _interval(change: Change) -> str:
-    if change.ratio_low is None or change.ratio_high is None:
+    if change.ratio_low is not None and change.ratio_high is not None:
+        return f"[{change.ratio_low:.3f}, {change.ratio_high:.3f}]"
+    if not change.baseline:
         return ""
-    return f"[{change.ratio_low:.3f}, {change.ratio_high:.3f}]"
+    return f"[{1 + change.low / change.baseline:.3f}, {1 + change.high / change.baseline:.3f}]"
 
 
 def _remarks(result: LadderResult) -> list[str]:
     """Why named recipes are not on, how sure the baseline is of itself, and whether outputs stayed equal."""
-    remarks = []
-    for step in result.steps:
-        remarks += [f"{number}: {plain(reason)}" for number, reason in step.left_out.items()]
-    comparisons = [step.comparison for step in (*result.steps, *result.ablations) if step.comparison]
-    ttft = comparisons[0].change("ttft_p50") if comparisons else None
+    left_out = {number: reason for step in result.steps for number, reason in step.left_out.items()}
+    remarks = [f"recipe {number} is not on: {plain(reason)}" for number, reason in left_out.items()]
+    measured = [
+        (step.title, step.comparison) for step in (*result.steps, *result.ablations) if step.comparison
+    ]
+    ttft = measured[0][1].change("ttft_p50") if measured else None
     if ttft is not None and ttft.noise_low is not None and ttft.noise_high is not None and ttft.baseline:
         low, high = (1 + bound / ttft.baseline for bound in (ttft.noise_low, ttft.noise_high))
         remarks.append(f"noise floor of a ratio: [{low:.3f}, {high:.3f}], from the baseline against itself")
-    for step in (*result.steps, *result.ablations):
-        outputs = step.comparison.outputs if step.comparison else None
-        if outputs is not None and outputs.equal < outputs.compared:
-            remarks.append(f"{step.title}: {outputs.equal} of {outputs.compared} texts equal")
-    if comparisons and all(each.outputs.equal == each.outputs.compared for each in comparisons):
-        compared = sum(each.outputs.compared for each in comparisons)
+    for title, comparison in measured:
+        if comparison.outputs.equal < comparison.outputs.compared:
+            remarks.append(
+                f"{title}: {comparison.outputs.equal} of {comparison.outputs.compared} texts equal"
+            )
+    compared = sum(comparison.outputs.compared for _, comparison in measured)
+    if compared and compared == sum(comparison.outputs.equal for _, comparison in measured):
         remarks.append(f"all {compared} texts equal to the baseline's")
-    return list(dict.fromkeys(remarks))
+    return remarks

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from vlmprof.collect.base import Collector
 from vlmprof.engines.server import Server
@@ -17,7 +18,7 @@ from vlmprof.session.prepare import Prepared
 from vlmprof.workload.chat import ChatOptions, ChatRequest, chat_request
 from vlmprof.workload.client import ChatClient
 from vlmprof.workload.images import ImageSource
-from vlmprof.workload.schedule import Block, ClosedLoop, Load, OpenLoop
+from vlmprof.workload.schedule import WARM_UP_BLOCK, Block, ClosedLoop, Load, OpenLoop
 from vlmprof.workload.trial import REPEAT_ARM
 
 _DEATH_WAIT_S = 5.0
@@ -38,16 +39,13 @@ def measure(prepared: Prepared, server: Server, journal: Journal, progress: Prog
         seed=options.seed,
     )
     switch = RecipeSwitch.shared(prepared.folder.raw / "switch")
-    next_number = 0
     with asyncio.Runner() as runner:
         client = runner.run(_opened(server.url))
         try:
             for position, block in enumerate(prepared.blocks, 1):
                 progress.step(f"{_title(block)}, {position} of {len(prepared.blocks)}")
-                numbers = range(next_number, next_number + block.request_count)
-                next_number = numbers.stop
                 # Made before the block: generating an image beside a request would slow that request down.
-                requests = _requests(prepared.images, block, chat, numbers)
+                requests = _requests(prepared.images, block, chat)
                 switch.set(block.recipes)
                 with journal.step(_title(block)), _watched(block, prepared.collectors):
                     ended = _Ended(journal, progress, block)
@@ -60,14 +58,15 @@ def measure(prepared: Prepared, server: Server, journal: Journal, progress: Prog
             runner.run(client.__aexit__(None, None, None))
 
 
-def _requests(images: ImageSource, block: Block, chat: ChatOptions, numbers: range) -> list[ChatRequest]:
-    """The requests of a block; the baseline's second arm shows the same pictures with other pixels."""
-    requests = []
-    for position, number in enumerate(numbers):
-        content = block.first_content + position
-        image = images.repeated(content) if block.arm == REPEAT_ARM else images[content]
-        requests.append(chat_request(chat, number, [image], content_number=content))
-    return requests
+def _requests(images: ImageSource, block: Block, chat: ChatOptions) -> list[ChatRequest]:
+    """The requests of a block; the baseline's second arm shows the same pictures with other pixels.
+
+    A request's number is that of its content: those of two arms that are to get the same reply share it.
+    """
+    of_block = replace(chat, run_token=f"{chat.run_token}-{block.index - WARM_UP_BLOCK}")
+    picture = images.repeated if block.arm == REPEAT_ARM else images.__getitem__
+    numbers = range(block.first_content, block.first_content + block.request_count)
+    return [chat_request(of_block, number, [picture(number)]) for number in numbers]
 
 
 class _Ended:

@@ -42,20 +42,12 @@ class ChatRequest:
     images: tuple[ImageInfo, ...]
 
 
-def chat_request(
-    options: ChatOptions, number: int, images: Sequence[WorkloadImage], *, content_number: int | None = None
-) -> ChatRequest:
-    """Encode request `number` of a run: its images, then the numbered prompt, greedily sampled.
-
-    Args:
-        content_number: the prompt's number where it is not the request's: two requests that are to get the
-            same reply.
-    """
-    prompt_number = number if content_number is None else content_number
+def chat_request(options: ChatOptions, number: int, images: Sequence[WorkloadImage]) -> ChatRequest:
+    """Encode request `number` of a run: its images, then the numbered prompt, greedily sampled."""
     content: list[dict[str, Any]] = [
         {"type": "image_url", "image_url": {"url": image.data_url}} for image in images
     ]
-    content.append({"type": "text", "text": numbered_prompt(options.prompt, prompt_number)})
+    content.append({"type": "text", "text": numbered_prompt(options.prompt, number)})
     body: dict[str, Any] = {
         "model": options.model,
         "messages": [{"role": "user", "content": content}],
