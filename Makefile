@@ -18,15 +18,16 @@ CHECKPOINT := checkpoints/smolvlm-256m-$(SCALE)
 ENGINE_ARGS := --max-model-len 8192 $(if $(filter gpu,$(GPU)),,--enforce-eager)
 SYNTAX := vlmprof recipes reports examples benchmarks tests
 AUSTIN_4 := .cache/austin-4.0.0/austin
+COMPAT := .venv-compat
 
-.PHONY: help setup demo test lint types unit e2e browser wheel system-tools clean
+.PHONY: help setup demo test test-compat lint types unit e2e browser wheel system-tools clean
 
 help: ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(VENV)/.installed-$(GPU) ## Make .venv with vLLM and this project
 
-$(VENV)/.installed-$(GPU): pyproject.toml $(wildcard docs/install/*.txt)
+$(VENV)/.installed-$(GPU): pyproject.toml $(addprefix docs/install/,constraints.txt $(OVERRIDE).txt vllm-$(GPU).txt)
 	test -x $(RUN_IN)/python || $(PYTHON) -m venv $(VENV)
 	$(RUN_IN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 	$(RUN_IN)/uv pip install --python $(RUN_IN)/python --compile-bytecode --constraint docs/install/constraints.txt \
@@ -53,6 +54,16 @@ unit: setup $(AUSTIN_4) ## Unit and golden tests
 
 e2e: setup $(CHECKPOINT)/config.json $(AUSTIN_4) ## The real server, the real samplers, every fault
 	$(RUN_IN)/pytest tests/e2e
+
+test-compat: $(COMPAT)/.installed $(CHECKPOINT)/config.json $(AUSTIN_4) ## The end-to-end tests on the oldest vLLM
+	$(COMPAT)/bin/pytest tests/e2e
+	VLMPROF_E2E_PYTHON=$(COMPAT)/bin/python $(RUN_IN)/pytest tests/e2e/test_finished_run.py
+
+$(COMPAT)/.installed: pyproject.toml docs/install/constraints.txt $(wildcard docs/install/vllm-compat*.txt) | setup
+	test -x $(COMPAT)/bin/python || $(RUN_IN)/uv venv --quiet --python $(RUN_IN)/python $(COMPAT)
+	$(RUN_IN)/uv pip install --python $(COMPAT)/bin/python --compile-bytecode --constraint docs/install/constraints.txt \
+		--override docs/install/vllm-compat-override.txt --requirement docs/install/vllm-compat.txt --editable '.[models,dev]'
+	touch $@
 
 browser: setup ## The report in a real Chromium
 	$(RUN_IN)/pytest tests/browser
@@ -83,4 +94,4 @@ system-tools: ## On Debian, as root: what the optional tests use (Nsight Systems
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends nsight-systems chromium musl gcc libc6-dev
 
 clean: ## Remove everything that is not in the repository
-	rm -rf $(VENV) .cache checkpoints runs dist
+	rm -rf $(VENV) $(COMPAT) .cache checkpoints runs dist

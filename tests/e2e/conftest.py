@@ -1,6 +1,7 @@
 """A finished run of the real vLLM that many tests look at, the command line, and an engine that fails as told."""
 
 import importlib.metadata
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,11 +66,13 @@ def checkpoint(real_engine: None, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="session")
 def finished_run(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedRun]:
-    """`vlmprof run CHECKPOINT`, whose folder must not be changed."""
+    """`vlmprof run CHECKPOINT`, not to be changed; VLMPROF_E2E_PYTHON names an engine's python elsewhere."""
     root = tmp_path_factory.mktemp("finished")
     folder = root / "run"
     load = ["--requests", 16, "--warmup", 2]
-    process = VlmprofProcess(["run", checkpoint, "--out", folder, *load, *ENGINE_ARGS], root)
+    other = os.environ.get("VLMPROF_E2E_PYTHON")
+    engine = ["--python", Path(other).absolute()] if other else []
+    process = VlmprofProcess(["run", checkpoint, "--out", folder, *load, *engine, *ENGINE_ARGS], root)
     try:
         outcome = process.finish()
         assert outcome.exit_code == 0, outcome.stderr
