@@ -20,6 +20,7 @@ from vlmprof.analysis.compare_requests import (
     neighbour_rounds,
     pair,
     rounds_of_runs,
+    way_of_pairing,
 )
 from vlmprof.analysis.compare_sentence import sentence
 from vlmprof.analysis.compare_verdict import CONFIDENCE
@@ -65,7 +66,7 @@ class ComparedRun:
 
     def requests_of(self, arm: str) -> Requests:
         blocks = {block.index for block in self.blocks_of(arm)}
-        return compared_requests(self.requests, self.breakdown, blocks)
+        return compared_requests(self.requests, self.breakdown, blocks, numbered=False)
 
 
 def compare_arms_of(run: ComparedRun, baseline: str = BASELINE_ARM, trial: str = "B") -> Comparison:
@@ -87,7 +88,7 @@ def compare_arms_of(run: ComparedRun, baseline: str = BASELINE_ARM, trial: str =
         (_side_of_arm(run, baseline), _side_of_arm(run, trial)),
         _rounds_of_arms(run, baseline, trial),
         [_rounds_of_arms(run, BASELINE_ARM, NOISE_ARM)] if has_noise else [],
-        scope=Scope.ONE_SERVER,
+        scope=_scope_of_arms(run),
         gpu=_on_gpu(run.info),
         environment=environment,
         warnings=_recipe_warnings(run.info),
@@ -128,6 +129,18 @@ def compare_runs(baseline: ComparedRun, trial: ComparedRun) -> Comparison:
         environment=environment_differences(baseline.info, trial.info),
         warnings=list(dict.fromkeys(warnings)),
     )
+
+
+def compared_rounds(baseline: ComparedRun, trial: ComparedRun, comparison: Comparison) -> Rounds:
+    """The requests that a comparison was made of, round by round."""
+    if comparison.baseline.arm:
+        return _rounds_of_arms(trial, comparison.baseline.arm, comparison.trial.arm)
+    return rounds_of_runs(_headline_requests(baseline)[0], _headline_requests(trial)[0])
+
+
+def _scope_of_arms(run: ComparedRun) -> Scope:
+    in_rounds = {block.server for block in run.info.blocks if block.round is not None}
+    return Scope.ONE_SERVER if len(in_rounds) == 1 else Scope.ALTERNATING_SERVERS
 
 
 def _on_gpu(info: RunInfo) -> bool:
@@ -211,14 +224,16 @@ def _compare(
     environment: list[EnvironmentDifference],
     warnings: list[str],
 ) -> Comparison:
-    pairing = pair(rounds)
+    # Between arms the noise floor is paired as the trial is; blocks of one run never share an image.
+    way = way_of_pairing(rounds, *noise) if sides[0].arm else None
+    pairing = pair(rounds, way)
     if not pairing.rounds:
         raise UsageError(
             f"nothing to compare: {sides[0].label} has {sides[0].requests} requests with a first token, "
             f"{sides[1].label} has {sides[1].requests}",
             hint="look at the runs first: vlmprof report RUN",
         )
-    measured = Measured.of(pairing, [found for each in noise if (found := pair(each)).rounds])
+    measured = Measured.of(pairing, [found for each in noise if (found := pair(each, way)).rounds])
     metrics = measured.metrics()
     return Comparison(
         baseline=_with_left_out(sides[0], pairing, trial=False),

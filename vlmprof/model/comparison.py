@@ -24,9 +24,10 @@ class Verdict(StrEnum):
 
 
 class Scope(StrEnum):
-    """What the two sides shared: a server, in which drift cancels, or nothing."""
+    """What the two sides shared: a server, in which drift cancels, servers started in turn, or nothing."""
 
     ONE_SERVER = "one server"
+    ALTERNATING_SERVERS = "alternating servers"
     TWO_SERVERS = "two servers"
 
 

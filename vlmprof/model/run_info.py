@@ -69,6 +69,7 @@ class BlockInfo(msgspec.Struct, frozen=True, kw_only=True):
             None for blocks that take part in no comparison (warm-up, profiled and plain control blocks).
         arm: what the block stands for in its round: `A` the baseline, `A2` the baseline once more, whose
             difference to `A` is the noise floor, else the name of a set under trial: `B`, or a ladder's step.
+        server: which of the run's server processes served it, from 0.
     """
 
     index: int
@@ -76,6 +77,7 @@ class BlockInfo(msgspec.Struct, frozen=True, kw_only=True):
     recipe_set: str = ""
     round: int | None = None
     arm: str = ""
+    server: int = 0
 
 
 class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):

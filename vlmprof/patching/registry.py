@@ -4,6 +4,7 @@ import importlib.metadata
 from collections.abc import Iterable, Mapping, Sequence
 
 from vlmprof.errors import RecipeMisfit, UsageError
+from vlmprof.patching.availability import has_change
 from vlmprof.patching.family import Family
 from vlmprof.patching.recipe import Recipe
 
@@ -52,7 +53,7 @@ def check_together(numbers: Iterable[int], recipes: Mapping[int, Recipe], *famil
     """
     chosen = frozenset(numbers)
     for recipe in (recipes[number] for number in sorted(chosen)):
-        if recipe.launch is None and not any(recipe.patches_for(family) for family in families):
+        if not any(has_change(recipe, family) for family in families):
             raise _nothing_to_apply(recipe, families)
         missing = sorted(set(recipe.needs) - chosen)
         if missing:

@@ -144,6 +144,7 @@ def _plan_blocks(options: RunOptions, plan: RecipePlan) -> list[Block]:
         requests_per_block=options.per_block * options.concurrency,
         seed=options.seed,
         after=blocks,
+        alternate=plan.alternates,
     )
 
 

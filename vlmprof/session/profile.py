@@ -1,6 +1,9 @@
 """One whole run: prepare, serve, measure, stop, analyse; whatever happens, nothing captured is lost."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from itertools import groupby
 
 import msgspec
 
@@ -10,6 +13,7 @@ from vlmprof.engines.server import Server, start_server
 from vlmprof.engines.vllm import HOST, serve_command, serve_environment
 from vlmprof.errors import Interrupted, RecipeMisfit, VlmprofError
 from vlmprof.model.run_folder import RunFolder
+from vlmprof.patching import Launch
 from vlmprof.session.counters import difference, read_counters
 from vlmprof.session.interrupts import ignoring_interrupts, terminate_as_interrupt
 from vlmprof.session.journal import Journal, disk_errors
@@ -36,12 +40,11 @@ def profile(options: RunOptions, progress: Progress) -> RunFolder:
     with terminate_as_interrupt():
         prepared = prepare(options, progress)
         folder = prepared.folder
-        command = _command(prepared)
-        journal = Journal(folder, first_info(prepared, command))
+        journal = Journal(folder, first_info(prepared, _command(prepared, Launch())))
         try:
             with disk_errors(folder.path):
-                if prepared.blocks:
-                    _serve_and_measure(prepared, command, journal, progress)
+                for part in _by_server(prepared):
+                    _serve_and_measure(part, journal, progress)
                 journal.close("complete")
                 _analyse(folder, journal, progress)
                 _check_called(journal)
@@ -85,35 +88,42 @@ def _check_called(journal: Journal) -> None:
     )
 
 
-def _command(prepared: Prepared) -> list[str]:
+def _by_server(prepared: Prepared) -> Iterator[Prepared]:
+    """The run in parts that are served by one server each; the profilers watch the first."""
+    for server, blocks in groupby(prepared.blocks, key=lambda block: block.server):
+        if server == 0:
+            yield replace(prepared, blocks=list(blocks))
+        else:
+            yield replace(prepared, blocks=list(blocks), cpu=None, gpu=None)
+
+
+def _command(prepared: Prepared, launch: Launch) -> list[str]:
     options = prepared.options
     own = [argument for collector in prepared.collectors for argument in collector.engine_args()]
     if IMAGE_TOKEN_COUNTS not in options.engine_args:
         own.append(IMAGE_TOKEN_COUNTS)
-    own += prepared.plan.launch.arguments
+    own += launch.arguments
     command = serve_command(prepared.engine, options.model, prepared.port, [*own, *options.engine_args])
     for collector in prepared.collectors:
         command = collector.wrap_command(command)
     return command
 
 
-def _serve_and_measure(prepared: Prepared, command: list[str], journal: Journal, progress: Progress) -> None:
+def _serve_and_measure(prepared: Prepared, journal: Journal, progress: Progress) -> None:
     ending = ExitStack()
     try:
-        _run(prepared, command, journal, progress, ending)
+        _run(prepared, journal, progress, ending)
     finally:
         with ignoring_interrupts():
             ending.close()
 
 
-def _run(
-    prepared: Prepared, command: list[str], journal: Journal, progress: Progress, ending: ExitStack
-) -> None:
+def _run(prepared: Prepared, journal: Journal, progress: Progress, ending: ExitStack) -> None:
     """Start, measure; what has to be ended afterwards is left with `ending`."""
     agent = AgentControl(prepared.folder.raw)
     progress.step(f"Starting vLLM {prepared.engine.version}")
     with journal.step("Start server"):
-        server = _start(prepared, command, agent)
+        server = _start(prepared, agent)
         ending.callback(_stop_server, server, progress)
         server.wait_until_ready(prepared.options.ready_timeout_s, progress.detail)
     ending.callback(_flush_spans, agent, journal)
@@ -128,20 +138,24 @@ def _run(
     _note_cache_counters(journal, difference(before, read_counters(server.url)))
 
 
-def _start(prepared: Prepared, command: list[str], agent: AgentControl) -> Server:
+def _start(prepared: Prepared, agent: AgentControl) -> Server:
+    """Start the server of a part of the run, the recipes of its last block taking part."""
     environment = serve_environment(prepared.engine) | agent.environment(beacons=prepared.cpu is not None)
     for collector in prepared.collectors:
         environment |= collector.environment()
     raw, plan = prepared.folder.raw, prepared.plan
-    environment = with_recipes(environment, plan.environment(raw, prepared.engine), plan.launch)
+    launch = plan.launch_of(prepared.blocks[-1].arm)
+    environment = with_recipes(environment, plan.environment(raw, prepared.engine), launch)
     url = f"http://{HOST}:{prepared.port}"
-    return start_server(command, environment, url, prepared.folder.raw / "server.log")
+    return start_server(_command(prepared, launch), environment, url, raw / "server.log")
 
 
 def _note_cache_counters(journal: Journal, counters: dict[str, float]) -> None:
+    """Add what a server's caches counted to what earlier servers of the run did."""
     policy = journal.info.cache_policy
     if policy is None:
         return
+    counters = {name: policy.counters.get(name, 0.0) + count for name, count in counters.items()}
     journal.update(cache_policy=msgspec.structs.replace(policy, counters=counters))
     hits = counters.get("mm_cache_hits", 0.0)
     if policy.distinct_images and hits:

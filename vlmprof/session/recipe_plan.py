@@ -1,8 +1,10 @@
 """The recipes of a run: which are installed in its server, which are on in which arm, what its start needs."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 from vlmprof.engines.vllm import VllmInstallation, described_by_hub
@@ -28,19 +30,33 @@ class RecipePlan:
         family: None where no recipes were asked for.
         arms: name -> live recipes that are on in it; the baseline `A` always.
         recipes: every recipe that is on in some arm.
-        launch: how the server is started with those that take part in its start.
+        launches: arm -> how its server is started with those recipes that take part in its start.
         refused: number -> why it was left out of `all` or `exact`.
     """
 
     family: Family | None = None
     arms: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: {BASELINE_ARM: ()})
     recipes: tuple[Recipe, ...] = ()
-    launch: Launch = field(default_factory=Launch)
+    launches: Mapping[str, Launch] = field(default_factory=lambda: {BASELINE_ARM: Launch()})
     refused: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def baseline(self) -> tuple[int, ...]:
         return self.arms[BASELINE_ARM]
+
+    @property
+    def launch(self) -> Launch:
+        """How the baseline's server is started."""
+        return self.launches[BASELINE_ARM]
+
+    @property
+    def alternates(self) -> bool:
+        """Whether arms need servers of their own."""
+        return any(launch != self.launch for launch in self.launches.values())
+
+    def launch_of(self, arm: str) -> Launch:
+        """How the server of a block is started; blocks outside a trial, and `A2`, are served as the baseline is."""
+        return self.launches.get(arm, self.launch)
 
     @property
     def live(self) -> tuple[Recipe, ...]:
@@ -87,8 +103,8 @@ def plan_recipes(options: RunOptions, model: ModelInfo, engine: VllmInstallation
         for arm, text in texts.items()
     }
     taken = tuple(recipes[number] for number in sorted({n for each in chosen.values() for n in each.numbers}))
-    restarting = {recipe.number for recipe in taken if recipe.switching is Switching.RESTART}
-    _check_same_start({arm: restarting.intersection(each.numbers) for arm, each in chosen.items()})
+    restarting = {recipe.number: recipe for recipe in taken if recipe.switching is Switching.RESTART}
+    launches = {number: recipe.launch() for number, recipe in restarting.items() if recipe.launch is not None}
     return RecipePlan(
         family=family,
         arms={
@@ -96,7 +112,10 @@ def plan_recipes(options: RunOptions, model: ModelInfo, engine: VllmInstallation
             for arm, each in chosen.items()
         },
         recipes=taken,
-        launch=_launch(taken),
+        launches={
+            arm: _joined(launches[number] for number in each.numbers if number in launches)
+            for arm, each in chosen.items()
+        },
         refused={number: reason for each in chosen.values() for number, reason in each.refused.items()},
     )
 
@@ -117,24 +136,8 @@ def family_of_model(model: ModelInfo) -> Family:
     return family
 
 
-def _check_same_start(restarting: Mapping[str, set[int]]) -> None:
-    """All arms of a trial are served by one server."""
-    baseline = restarting[BASELINE_ARM]
-    for numbers in restarting.values():
-        if numbers != baseline:
-            number = min(numbers ^ baseline)
-            raise RecipeMisfit(
-                f"recipe {number} takes part in how a server is started and cannot be switched while it runs",
-                hint=f"run twice, once with --recipes {number}, and look at `vlmprof compare RUN RUN`",
-            )
-
-
-def _launch(recipes: tuple[Recipe, ...]) -> Launch:
-    launch = Launch()
-    for recipe in recipes:
-        if recipe.launch is not None:
-            launch |= recipe.launch()
-    return launch
+def _joined(launches: Iterable[Launch]) -> Launch:
+    return reduce(or_, launches, Launch())
 
 
 def with_recipes(environment: dict[str, str], added: dict[str, str], launch: Launch) -> dict[str, str]:

@@ -35,6 +35,7 @@ def planned_blocks(blocks: list[Block]) -> list[BlockInfo]:
             recipe_set=block.recipe_set,
             round=block.round,
             arm=block.arm,
+            server=block.server,
         )
         for block in blocks
     ]

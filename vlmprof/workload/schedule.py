@@ -25,6 +25,7 @@ class Block:
         round, arm: for a block of a trial, see `vlmprof.workload.trial`.
         first_content: index of the image and prompt of its first request; blocks of two arms with the same
             one send the same requests.
+        server: which server process serves it, from 0; all blocks of a trial that is switched live share one.
     """
 
     index: int
@@ -34,6 +35,7 @@ class Block:
     round: int | None = None
     arm: str = ""
     first_content: int = 0
+    server: int = 0
 
     @property
     def recipe_set(self) -> str:

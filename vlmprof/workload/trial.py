@@ -27,6 +27,7 @@ def plan_trial(
     requests_per_block: int,
     seed: int,
     after: list[Block],
+    alternate: bool = False,
 ) -> list[Block]:
     """Blocks of a trial that follow other blocks of the same run.
 
@@ -38,6 +39,7 @@ def plan_trial(
     Args:
         arms: name -> recipes; has the baseline `A`, and not `A2`.
         after: blocks sent before; indices and contents go on from theirs.
+        alternate: each block is served by a server of its own, for recipes that take part in its start.
 
     Raises:
         UsageError: fewer than two rounds, or no requests in a block.
@@ -47,22 +49,55 @@ def plan_trial(
             f"{rounds} rounds of {requests_per_block} requests are no comparison",
             hint=f"--rounds from {_FEWEST_ROUNDS}, --per-block from 1",
         )
-    sets = {**arms, REPEAT_ARM: arms[BASELINE_ARM]}
-    index = max((block.index for block in after), default=-1) + 1
-    content = sum(block.request_count for block in after)
-    blocks = []
-    for recipes in dict.fromkeys(arms.values()):
-        blocks.append(Block(WARM_UP_BLOCK, Phase.WARM_UP, _WARM_UP_REQUESTS, recipes, first_content=content))
-        content += _WARM_UP_REQUESTS
+    trial = _Trial({**arms, REPEAT_ARM: arms[BASELINE_ARM]}, requests_per_block, after)
+    if not alternate:
+        for recipes in dict.fromkeys(arms.values()):
+            trial.warm_up(recipes)
     rng = np.random.default_rng([seed, 1])
-    names = list(sets)
     for number in range(rounds):
-        for arm in rng.permutation(names).tolist():
-            block = Block(index, Phase.CONTROL, requests_per_block, sets[arm])
-            blocks.append(replace(block, round=number, arm=arm, first_content=content))
-            index += 1
-        content += requests_per_block
-    return blocks
+        trial.add_round(number, rng.permutation(list(trial.sets)).tolist(), alternate=alternate)
+    return trial.blocks
+
+
+class _Trial:
+    """Blocks as they are planned, with the contents and indices that come next."""
+
+    def __init__(
+        self, sets: Mapping[str, tuple[int, ...]], requests_per_block: int, after: list[Block]
+    ) -> None:
+        self.sets = sets
+        self.blocks: list[Block] = []
+        self._requests_per_block = requests_per_block
+        self._index = max((block.index for block in after), default=-1) + 1
+        self._content = sum(block.request_count for block in after)
+        self._server = 0
+
+    def warm_up(self, recipes: tuple[int, ...]) -> None:
+        block = Block(WARM_UP_BLOCK, Phase.WARM_UP, _WARM_UP_REQUESTS, recipes)
+        self.blocks.append(replace(block, first_content=self._content, server=self._server))
+        self._content += _WARM_UP_REQUESTS
+
+    def add_round(self, number: int, arms: list[str], *, alternate: bool) -> None:
+        """One block of each arm, all with the same contents, which come after those of their warm-ups."""
+        contents = self._content + (len(arms) * _WARM_UP_REQUESTS if alternate else 0)
+        for arm in arms:
+            if alternate:
+                self._server += 1
+                self.warm_up(self.sets[arm])
+            self.blocks.append(
+                Block(
+                    self._index,
+                    Phase.CONTROL,
+                    self._requests_per_block,
+                    self.sets[arm],
+                    round=number,
+                    arm=arm,
+                    first_content=contents,
+                    server=self._server,
+                )
+            )
+            self._index += 1
+        self._content = contents + self._requests_per_block
 
 
 def contents_needed(blocks: list[Block]) -> int:
