@@ -126,13 +126,14 @@ def _requests(
             run.noise.drift * block.round / max(1, run.rounds - 1) + dice.normal(0, run.noise.block)
         )
         scale = run.arms[block.arm.removesuffix(run.hostile) if run.hostile else block.arm]
-        for _ in range(run.block):
+        for place in range(run.block):
             number = run.number + len(rows)
+            content = run.number + block.round * run.block + place
             slow = level * np.exp(dice.normal(0, run.noise.request))
             pause_ns = int(dice.pareto(1.5) * 40 * MS) if dice.random() < run.noise.pause else 0
             breakdown = _breakdown(f"vp-{run.seed}-{number}", at_ns, scale, slow, pause_ns)
             breakdowns.append(request_breakdown(breakdown, Phase.CONTROL, block.index))
-            rows.append(_row(breakdown, block, number, slow, run.hostile))
+            rows.append(_row(breakdown, block, content, slow, run.hostile))
             at_ns += breakdown.ttft_ns + 300 * MS
     return rows, BreakdownResult(requests=breakdowns)
 
@@ -158,7 +159,7 @@ def _breakdown(
 
 
 def _row(
-    breakdown: TtftBreakdown, block: BlockInfo, number: int, slow: float, hostile: str
+    breakdown: TtftBreakdown, block: BlockInfo, content: int, slow: float, hostile: str
 ) -> dict[str, Any]:
     first_ns = breakdown.sent_ns + breakdown.ttft_ns
     return {
@@ -171,12 +172,12 @@ def _row(
         "prompt_tokens": 1142,
         "image_tokens": 1088,
         "output_tokens": 16,
-        "image_names": [f"generated-{number:05d}{hostile}.jpg"],
+        "image_names": [f"generated-{1000 * (block.arm == 'A2')}-{content:05d}{hostile}.jpg"],
         "image_widths": [640],
         "image_heights": [480],
         "image_bytes": [151_204],
         "recipe_set": block.recipe_set,
         "http_status": 200,
         "error": "",
-        "text": f"a photo of {number} cats{hostile}",
+        "text": f"a photo of {content} cats{hostile}",
     }

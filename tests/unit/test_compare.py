@@ -42,6 +42,7 @@ def test_the_arm_with_the_faster_transform_is_faster(ab_run: RunFolder) -> None:
     assert comparison.verdict == Verdict.FASTER
     assert comparison.scope == Scope.ONE_SERVER
     assert (comparison.rounds, comparison.baseline.requests, comparison.trial.requests) == (8, 40, 40)
+    assert (comparison.outputs.compared, comparison.outputs.equal) == (40, 40)
     transform = comparison.change("stage.image_transform")
     assert transform is not None
     assert transform.low < -31e6 < transform.high
@@ -183,6 +184,21 @@ def test_requests_are_paired_by_the_strongest_thing_in_common() -> None:
     assert by_size.paired_by == "image size"
     assert [len(side) for side in by_size.positions] == [8, 8]
     assert pair([(lower, others)]).paired_by == "nothing but their round"
+
+
+def test_a_picture_sent_again_with_other_pixels_is_the_same_image() -> None:
+    """`cat.jpg` and its repeats `cat.jpg#2` are matched one to one, but their texts are not compared."""
+    lower = [_request(0, image="cat.jpg"), _request(1, image="dog.jpg#2")]
+    upper = [_request(7, image="dog.jpg#4"), _request(8, image="cat.jpg#3")]
+    pairing = pair([(lower, upper)])
+    assert pairing.paired_by == "image"
+    assert [side.tolist() for side in pairing.positions] == [[0, 1], [1, 0]]
+    assert output_equality(lower, upper).compared == 0
+
+
+def test_the_noise_floor_is_paired_as_the_trial_is(ab_run: RunFolder) -> None:
+    """A and B show the same images, A2 others of the same size: both are compared by size."""
+    assert compare_arms(ab_run).paired_by == "image size"
 
 
 def test_many_comparable_requests_are_compared_with_some_of_the_others() -> None:

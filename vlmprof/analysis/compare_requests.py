@@ -24,7 +24,8 @@ COLUMNS: tuple[str, ...] = (
 
 # Beyond this many comparable pairs in a round, each request is compared with only some of the others.
 _MOST_PAIRS_OF_ROUND = 2_000
-_NUMBER = re.compile(r"-(\d+)$")
+_NUMBER = re.compile(r"vp-[A-Za-z0-9-]+-(\d+)")
+_REPEAT = re.compile(r"#\d+$")
 _NS_PER_S = 1e9
 
 
@@ -33,7 +34,8 @@ class ComparedRequest:
     """One request with everything that is compared of it.
 
     Attributes:
-        number: its number in its run's workload, which fixes its prompt; None of a foreign request.
+        number: its number in its run's workload, which fixes its prompt; None where images alone do, as in
+            rounds of arms, or where nothing is known to.
         sizes: width and height of its images.
         values: one for each of `COLUMNS`; NaN where it was not measured.
     """
@@ -76,18 +78,22 @@ class Pairing:
         )
 
 
-def compared_requests(requests: Any, breakdown: BreakdownResult, blocks: set[int]) -> list[ComparedRequest]:
+def compared_requests(
+    requests: Any, breakdown: BreakdownResult, blocks: set[int], *, numbered: bool = True
+) -> list[ComparedRequest]:
     """The requests of some blocks that got a first token and ended well, in the order of sending.
 
     Args:
         requests: the table of that name.
+        numbered: whether a request's own number is that of its prompt; in the rounds of a trial, in which
+            every arm shows the same images with the same prompts, it is not.
     """
     stages = {request.id: request for request in breakdown.requests}
     rows = [row for row in requests.to_pylist() if row["block"] in blocks and _ended_well(row)]
     found = [
         ComparedRequest(
             id=row["id"],
-            number=int(match[1]) if (match := _NUMBER.search(row["id"])) else None,
+            number=_number(row["id"]) if numbered else None,
             block=row["block"],
             sent_ns=row["sent_ns"],
             images=tuple(row["image_names"] or ()),
@@ -106,6 +112,11 @@ def headline_blocks(requests: Any) -> set[int]:
     for row in requests.select(["phase", "block"]).to_pylist():
         by_phase[row["phase"]].add(row["block"])
     return by_phase[Phase.CONTROL] or by_phase[Phase.PROFILED]
+
+
+def _number(request_id: str) -> int | None:
+    match = _NUMBER.fullmatch(request_id)
+    return int(match[1]) if match else None
 
 
 def _ended_well(row: dict[str, Any]) -> bool:
@@ -168,40 +179,60 @@ def neighbour_rounds(requests: Requests) -> Rounds:
     return list(zip(blocks[::2], blocks[1::2], strict=False))
 
 
-def pair(rounds: Rounds) -> Pairing:
-    """Pairs by the first of these that holds for at least half of the requests of the smaller side:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way of pairing: by what two requests of a pair have in common.
 
-    the same image and number, the same image, images of the same size. The last makes every comparable two of
-    a round a pair, and so does a round in which nothing agrees. What finds no partner is left out.
+    Attributes:
+        matched: each request has one partner; else every two of a round that agree are a pair.
     """
+
+    name: str
+    key: "_Key"
+    matched: bool
+
+    def fits(self, rounds: Rounds) -> bool:
+        """Whether in every round at least half of the requests of the smaller side find a partner."""
+        return all(_can_match(lower, upper, self.key) for lower, upper in rounds if lower and upper)
+
+
+def way_of_pairing(*comparisons: Rounds) -> Way:
+    """The first of `WAYS` that fits all of some comparisons, so that they are measured alike."""
+    return next(way for way in WAYS if all(way.fits(rounds) for rounds in comparisons))
+
+
+def way_named(name: str) -> Way:
+    """The way that a comparison says its requests were paired by."""
+    return next(way for way in WAYS if way.name == name)
+
+
+def pair(rounds: Rounds, way: Way | None = None) -> Pairing:
+    """Pairs of all rounds; what finds no partner, and a round that one side did not serve, are left out."""
+    way = way or way_of_pairing(rounds)
     whole = [(lower, upper) for lower, upper in rounds if lower and upper]
-    everything = (
-        [request for lower, _ in whole for request in lower],
-        [request for _, upper in whole for request in upper],
-    )
-    name, key, matched = next(
-        way for way in _WAYS if all(_can_match(lower, upper, way[1]) for lower, upper in whole)
-    )
+    baseline = [request for lower, _ in whole for request in lower]
+    trial = [request for _, upper in whole for request in upper]
     found: list[RoundPairs] = []
     offsets = [0, 0]
     for lower, upper in whole:
-        pairs = _matches(lower, upper, key) if matched else _comparable(lower, upper, key)
+        pairs = _matches(lower, upper, way.key) if way.matched else _comparable(lower, upper, way.key)
         places = np.array(pairs, np.int64).reshape(-1, 2) + offsets
-        found.append(RoundPairs(places[:, 0], places[:, 1], matched))
+        found.append(RoundPairs(places[:, 0], places[:, 1], way.matched))
         offsets = [offsets[0] + len(lower), offsets[1] + len(upper)]
-    return Pairing(*everything, found, name)
+    return Pairing(baseline, trial, found, way.name)
 
 
 _Key = Callable[[ComparedRequest], Hashable]
 
 
 def _same_request(request: ComparedRequest) -> Hashable:
-    # A request of a foreign load generator has no number: nothing says that two of them are the same.
-    return (request.number, request.images) if request.number is not None else request.id
+    # A request of a foreign load generator has no images: nothing says that two of them are the same.
+    return (request.number, request.images) if request.images else request.id
 
 
 def _same_image(request: ComparedRequest) -> Hashable:
-    return request.images or request.id
+    """The same pictures, though perhaps with other pixels: a file that is sent again is `name#2`."""
+    return tuple(_REPEAT.sub("", name) for name in request.images) or request.id
 
 
 def _same_size(request: ComparedRequest) -> Hashable:
@@ -212,18 +243,18 @@ def _anything(_: ComparedRequest) -> Hashable:
     return None
 
 
-_WAYS: tuple[tuple[str, _Key, bool], ...] = (
-    ("image and prompt", _same_request, True),
-    ("image", _same_image, True),
-    ("image size", _same_size, False),
-    ("nothing but their round", _anything, False),
+WAYS = (
+    Way("image and prompt", _same_request, True),
+    Way("image", _same_image, True),
+    Way("image size", _same_size, False),
+    Way("nothing but their round", _anything, False),
 )
+"""From the strongest to the weakest, which fits everything."""
 
 
 def same_requests(baseline: Requests, trial: Requests) -> list[tuple[ComparedRequest, ComparedRequest]]:
     """Requests of both sides with the same image, number and so the same prompt, in the baseline's order."""
-    numbered = [request for request in baseline if request.number is not None]
-    return [(numbered[lower], trial[upper]) for lower, upper in _matches(numbered, trial, _same_request)]
+    return [(baseline[lower], trial[upper]) for lower, upper in _matches(baseline, trial, _same_request)]
 
 
 def _by_key(requests: Iterable[ComparedRequest], key: _Key) -> dict[Hashable, list[ComparedRequest]]:

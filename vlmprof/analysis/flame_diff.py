@@ -16,7 +16,7 @@ import numpy as np
 from vlmprof.analysis.flame import StackTrie, build_trie, fold_small, self_by_node
 from vlmprof.analysis.hot import CriticalTime, critical_time
 from vlmprof.analysis.process_table import process_of
-from vlmprof.analysis.stack_table import Function, Ints, StackTable, waits
+from vlmprof.analysis.stack_table import Function, Ints, StackTable
 from vlmprof.model.process import Process
 from vlmprof.model.results import RequestBreakdown
 from vlmprof.model.stages import STAGES
@@ -81,7 +81,6 @@ class FlameDiff(msgspec.Struct, frozen=True, kw_only=True):
 
     names: list[str]
     files: list[str]
-    waits: list[int]
     parent: list[int]
     name: list[int]
     before_requests: int
@@ -109,7 +108,6 @@ def flame_diff(before: SampledRun, after: SampledRun) -> FlameDiff | None:
     return FlameDiff(
         names=trie.names,
         files=files + [""] * (len(trie.names) - len(files)),
-        waits=[index for index, function in enumerate(stacks.functions) if waits(function)],
         parent=trie.parent.tolist(),
         name=trie.name.tolist(),
         before_requests=critical[0].requests,

@@ -68,18 +68,22 @@ def compared(folders: "Sequence[RunFolder]", gates: "Sequence[Gate]") -> "Compar
 
 
 def write_comparison(folders: "Sequence[RunFolder]", result: "ComparisonResult", target: "RunFolder") -> Path:
-    """Write `results/comparison.json` and `comparison.md`; the latter's path.
+    """Write `results/comparison.json`, `comparison.md` and `comparison.html`; the last one's path.
 
     Raises:
         FileUnreadable: the folder cannot be written.
+        ToolMissing: no package that renders the page is installed.
     """
     from vlmprof.cli.compare_markdown import render_markdown
+    from vlmprof.cli.report import find_report
     from vlmprof.model.run_folder import write_atomically
 
-    page = target.path / "comparison.md"
+    page = target.path / "comparison.html"
+    html = find_report("comparison")(folders, result)
     try:
         target.write_result("comparison", result)
-        write_atomically(page, render_markdown(result).encode())
+        write_atomically(target.path / "comparison.md", render_markdown(result).encode())
+        write_atomically(page, html.encode())
     except OSError as error:
         raise FileUnreadable(
             f"cannot write {target.path}: {error.strerror}", hint="name another place with --out"

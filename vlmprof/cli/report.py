@@ -95,7 +95,7 @@ def _suggestions(folder: "RunFolder") -> "SuggestionsResult | None":
     return read_suggestions(folder) if (folder.results / "suggestions.json").exists() else None
 
 
-def find_report(name: str) -> "Callable[[RunFolder], str]":
+def find_report(name: str) -> "Callable[..., str]":
     """The function that an installed package offers for a kind of report; raises `ToolMissing`."""
     from importlib.metadata import entry_points
 
@@ -105,7 +105,7 @@ def find_report(name: str) -> "Callable[[RunFolder], str]":
             f"no package offers the report {name!r}", hint="reinstall vlmprof: pip install vlmprof"
         )
     try:
-        render: Callable[[RunFolder], str] = offered[0].load()
+        render: Callable[..., str] = offered[0].load()
     except ImportError as error:
         raise ToolMissing(
             f"the report {name!r} of {offered[0].value} cannot be loaded: {error}",
