@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlmprof.cli.recipes_verify import verify_recipes
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -17,6 +19,8 @@ app = typer.Typer(
     help="What each recipe changes, whether a model needs it, and proof of equal output.",
     no_args_is_help=True,
 )
+
+app.command("verify")(verify_recipes)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 _FAMILY_NAMES = {

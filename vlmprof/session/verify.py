@@ -1,0 +1,183 @@
+"""Proof that recipes leave inputs and outputs as they are, in the engine's processor and in its server."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from vlmprof.engines.vllm import (
+    VllmInstallation,
+    described_by_hub,
+    find_vllm,
+    resolve_model,
+    serve_environment,
+)
+from vlmprof.errors import EngineFailed
+from vlmprof.model.run_info import ModelInfo
+from vlmprof.model.verification import ProcessorCheck, ServerCheck, Verification
+from vlmprof.patching import Family, Recipe
+from vlmprof.patching.registry import load_recipes
+from vlmprof.patching.selection import select
+from vlmprof.patching.source import InstalledSource
+from vlmprof.session.interrupts import ignoring_interrupts, terminate_as_interrupt
+from vlmprof.session.options import Progress, RunOptions
+from vlmprof.session.recipe_path import make_recipe_path
+from vlmprof.session.recipe_plan import family_of_model, plan_recipes
+from vlmprof.session.verify_images import PromptImages, write_images
+from vlmprof.session.verify_server import Conversation, check_server, start_with_recipes
+from vlmprof.session.verify_verdict import verdict
+
+_LINES_OF_LOG = 3
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """What `vlmprof recipes verify` was asked to do.
+
+    Attributes:
+        images: the user's pictures beside the odd ones; None for generated photographs.
+        recipes: which to verify, `1,2,8`, `exact` or `all`.
+        dtypes: of the servers that are started, one after the other; none for the processor alone.
+    """
+
+    model: str
+    images: Path | None = None
+    recipes: str = "all"
+    dtypes: tuple[str, ...] = ("float32", "bfloat16")
+    python: Path | None = None
+    ready_timeout_s: float = 900.0
+    engine_args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is verified.
+
+    Attributes:
+        sets: each recipe with what it needs, then all together.
+        skipped: number -> why a recipe is not verified.
+    """
+
+    model: ModelInfo
+    engine: VllmInstallation
+    family: Family
+    recipes: Mapping[int, Recipe]
+    sets: list[list[int]]
+    skipped: Mapping[int, str] = field(default_factory=dict)
+
+
+def verify(options: VerifyOptions, progress: Progress) -> Verification:
+    """Run every check.
+
+    Raises:
+        VlmprofError: the model, its engine or a recipe cannot be had, or the engine fails.
+    """
+    progress.step("Checking")
+    subject = _subject(options)
+    with tempfile.TemporaryDirectory(prefix="vlmprof-verify-") as scratch, terminate_as_interrupt():
+        folder = Path(scratch)
+        images = write_images(folder, options.images)
+        progress.step(f"In the processor: {len(images.all)} prompts, {len(subject.sets)} sets of recipes")
+        processor = list(_check_processor(options.model, subject, images.all, folder))
+        server = [
+            check
+            for dtype in options.dtypes
+            for check in _check_server(options, subject, images.some, dtype, (folder / dtype, progress))
+        ]
+    return Verification(
+        model=subject.model.name,
+        family=subject.family,
+        engine=f"vllm {subject.engine.version}",
+        packages=subject.engine.packages,
+        verdicts=[verdict(numbers, subject.recipes, processor, server) for numbers in subject.sets],
+        processor=processor,
+        server=server,
+        skipped=dict(subject.skipped),
+    )
+
+
+def _subject(options: VerifyOptions) -> _Subject:
+    engine = find_vllm(options.python)
+    model = described_by_hub(resolve_model(options.model), engine)
+    family, recipes = family_of_model(model), load_recipes()
+    selection = select(options.recipes, recipes, [family], InstalledSource(engine.search_path))
+    live = [number for number in selection.numbers if recipes[number].patches_for(family)]
+    sets = [tuple(sorted(_with_needs(number, recipes))) for number in live]
+    if len(live) > 1:
+        sets.append(tuple(live))
+    skipped = dict(selection.refused) | {
+        number: "takes part in how the server is started: compare two runs"
+        for number in selection.numbers
+        if number not in live
+    }
+    return _Subject(model, engine, family, recipes, [list(each) for each in dict.fromkeys(sets)], skipped)
+
+
+def _with_needs(number: int, recipes: Mapping[int, Recipe]) -> set[int]:
+    return {number}.union(*(_with_needs(need, recipes) for need in recipes[number].needs))
+
+
+def _check_processor(
+    model: str, subject: _Subject, prompts: list[PromptImages], folder: Path
+) -> Iterator[ProcessorCheck]:
+    """Every set and prompt in a process of the engine's interpreter.
+
+    Raises:
+        EngineFailed: that process ended in an error.
+    """
+    job, log = folder / "job.json", folder / "processor.log"
+    paths = [[str(path) for path in prompt] for prompt in prompts]
+    asked = {"model": model, "family": subject.family.name, "sets": subject.sets, "prompts": paths}
+    job.write_bytes(msgspec.json.encode(asked))
+    command = [str(subject.engine.python), "-m", "vlmprof.patching.verify_processor", str(job)]
+    environment = _environment(subject.engine, folder)
+    with log.open("wb") as errors:
+        ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=errors, check=False)
+    if ended.returncode:
+        said = log.read_text(errors="replace").strip().splitlines()[-_LINES_OF_LOG:]
+        raise EngineFailed(
+            f"the engine's processor ended with exit code {ended.returncode}: {' / '.join(said)}",
+            hint=f"does {model} work without recipes? vlmprof run {model}",
+        )
+    for line in ended.stdout.splitlines():
+        # Libraries print too.
+        if line.startswith(b'{"recipes"'):
+            yield msgspec.json.decode(line, type=ProcessorCheck)
+
+
+def _environment(engine: VllmInstallation, folder: Path) -> dict[str, str]:
+    environment = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR", **serve_environment(engine)}
+    if "vlmprof" not in engine.packages:
+        paths = [str(make_recipe_path(folder)), os.environ.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return environment
+
+
+def _check_server(
+    options: VerifyOptions,
+    subject: _Subject,
+    prompts: list[PromptImages],
+    dtype: str,
+    place: tuple[Path, Progress],
+) -> list[ServerCheck]:
+    """Every set with some of the prompts in one server of a dtype."""
+    raw, progress = place
+    trial = {f"B{index}": ",".join(map(str, numbers)) for index, numbers in enumerate(subject.sets)}
+    plan = plan_recipes(
+        RunOptions(model=options.model, out=raw, command=[], trial=trial), subject.model, subject.engine
+    )
+    progress.step(f"Starting a server in {dtype}")
+    arguments = [*options.engine_args, "--dtype", dtype]
+    server = start_with_recipes(subject.engine, plan, raw, arguments, options.model)
+    try:
+        server.wait_until_ready(options.ready_timeout_s, progress.detail)
+        progress.step(f"In the server, {dtype}")
+        conversation = Conversation(server, options.model, raw, dtype)
+        return list(check_server(conversation, subject.sets, prompts))
+    finally:
+        with ignoring_interrupts():
+            server.stop()
