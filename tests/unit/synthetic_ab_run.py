@@ -127,11 +127,10 @@ def _requests(
         )
         scale = run.arms[block.arm.removesuffix(run.hostile) if run.hostile else block.arm]
         for place in range(run.block):
-            number = run.number + len(rows)
             content = run.number + block.round * run.block + place
             slow = level * np.exp(dice.normal(0, run.noise.request))
             pause_ns = int(dice.pareto(1.5) * 40 * MS) if dice.random() < run.noise.pause else 0
-            breakdown = _breakdown(f"vp-{run.seed}-{number}", at_ns, scale, slow, pause_ns)
+            breakdown = _breakdown(f"vp-{run.seed}-{block.index}-{content}", at_ns, scale, slow, pause_ns)
             breakdowns.append(request_breakdown(breakdown, Phase.CONTROL, block.index))
             rows.append(_row(breakdown, block, content, slow, run.hostile))
             at_ns += breakdown.ttft_ns + 300 * MS

@@ -66,7 +66,7 @@ class ComparedRun:
 
     def requests_of(self, arm: str) -> Requests:
         blocks = {block.index for block in self.blocks_of(arm)}
-        return compared_requests(self.requests, self.breakdown, blocks, numbered=False)
+        return compared_requests(self.requests, self.breakdown, blocks)
 
 
 def compare_arms_of(run: ComparedRun, baseline: str = BASELINE_ARM, trial: str = "B") -> Comparison:

@@ -34,8 +34,8 @@ class ComparedRequest:
     """One request with everything that is compared of it.
 
     Attributes:
-        number: its number in its run's workload, which fixes its prompt; None where images alone do, as in
-            rounds of arms, or where nothing is known to.
+        number: its number in its run's workload, which fixes its prompt and, but for other pixels, its image;
+            None of a foreign request.
         sizes: width and height of its images.
         values: one for each of `COLUMNS`; NaN where it was not measured.
     """
@@ -78,22 +78,18 @@ class Pairing:
         )
 
 
-def compared_requests(
-    requests: Any, breakdown: BreakdownResult, blocks: set[int], *, numbered: bool = True
-) -> list[ComparedRequest]:
+def compared_requests(requests: Any, breakdown: BreakdownResult, blocks: set[int]) -> list[ComparedRequest]:
     """The requests of some blocks that got a first token and ended well, in the order of sending.
 
     Args:
         requests: the table of that name.
-        numbered: whether a request's own number is that of its prompt; in the rounds of a trial, in which
-            every arm shows the same images with the same prompts, it is not.
     """
     stages = {request.id: request for request in breakdown.requests}
     rows = [row for row in requests.to_pylist() if row["block"] in blocks and _ended_well(row)]
     found = [
         ComparedRequest(
             id=row["id"],
-            number=_number(row["id"]) if numbered else None,
+            number=_number(row["id"]),
             block=row["block"],
             sent_ns=row["sent_ns"],
             images=tuple(row["image_names"] or ()),
