@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vlmprof.analysis.flame import self_by_node
+from vlmprof.analysis.flame import StackTrie, self_by_node
 from vlmprof.analysis.hot import CriticalTime
 from vlmprof.analysis.process_table import process_of
 from vlmprof.analysis.stack_table import Ints
@@ -37,30 +37,30 @@ def _critical_views(tree: SampledTree, critical: CriticalTime) -> Iterator[dict[
         (STAGES[i].label, f"stage:{STAGES[i].id}", critical.stage == i) for i in np.unique(critical.stage)
     ]
     for title, key, chosen in [("all stages", "critical", every), *stages]:
-        place = _Place(key, f"critical path: {title}", "critical path", critical.requests)
-        yield _view(tree, place, entry[chosen], critical.time_ns[chosen])
+        place = Place(key, f"critical path: {title}", "critical path", critical.requests)
+        yield view_of(tree.trie, place, entry[chosen], critical.time_ns[chosen])
 
 
 def _capture_views(tree: SampledTree, processes: dict[int, Process]) -> Iterator[dict[str, Any]]:
     """The whole capture: merged, then process by process, then thread by thread."""
     sampled = tree.sampled
     entries = np.arange(len(sampled))
-    places = [(_Place("all", "capture: all processes", "whole capture"), np.full(len(entries), True))]
+    places = [(Place("all", "capture: all processes", "whole capture"), np.full(len(entries), True))]
     for pid in np.unique(sampled.pid).tolist():
         title = f"capture: {process_of(pid, processes).label} ({pid})"
-        places.append((_Place(f"pid:{pid}", title, "whole capture, by process"), sampled.pid == pid))
+        places.append((Place(f"pid:{pid}", title, "whole capture, by process"), sampled.pid == pid))
     for thread in np.unique(thread_key(sampled.pid, sampled.tid)).tolist():
         pid, tid = divmod(thread, 1 << 32)
         process = process_of(pid, processes)
         name = next((thread.name for thread in process.threads if thread.tid == tid), "") or "thread"
-        place = _Place(f"tid:{tid}", f"thread: {process.label}, {name} ({tid})", "whole capture, by thread")
+        place = Place(f"tid:{tid}", f"thread: {process.label}, {name} ({tid})", "whole capture, by thread")
         places.append((place, (sampled.pid == pid) & (sampled.tid == tid)))
     for place, chosen in places if len(entries) else []:
-        yield _view(tree, place, entries[chosen], sampled.time_ns[chosen])
+        yield view_of(tree.trie, place, entries[chosen], sampled.time_ns[chosen])
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """Where a view stands in the list of views; requests is 0 for a view of the whole capture."""
 
     key: str
@@ -69,8 +69,9 @@ class _Place:
     requests: int = 0
 
 
-def _view(tree: SampledTree, place: _Place, entries: Ints, time_ns: Ints) -> dict[str, Any]:
-    self_ns = self_by_node(tree.trie, entries, time_ns)
+def view_of(trie: StackTrie, place: Place, entries: Ints, time_ns: Ints) -> dict[str, Any]:
+    """A view of some entries of a tree, with the time of each."""
+    self_ns = self_by_node(trie, entries, time_ns)
     nodes = np.flatnonzero(self_ns)
     return {
         **asdict(place),

@@ -33,16 +33,24 @@ def request_rows(requests: Any) -> list[dict[str, Any]]:
     return [_relative(row) for row in rows]
 
 
-def request_lanes(breakdown: BreakdownResult, processes: dict[int, Process]) -> dict[str, Any]:
+def request_lanes(
+    breakdown: BreakdownResult, processes: dict[int, Process], origin_ns: int
+) -> dict[str, Any]:
     """The critical paths: per request the columns of its segments, with times from its sending.
+
+    Args:
+        origin_ns: the timeline's origin, from which sent_ns counts.
 
     Returns:
         `lanes`: thread names, the wire first; `causes`: what segments refer to by index;
-        `requests`: id, phase, block, ttft_ns and the columns stage, start_ns, length_ns, lane, cause.
+        `requests`: id, phase, block, sent_ns, ttft_ns and the columns stage, start_ns, length_ns, lane, cause.
     """
     lanes: dict[tuple[int, int], int] = {(0, 0): 0}
     causes: dict[str, int] = {}
-    requests = [_request(request, lanes, causes) for request in breakdown.requests]
+    requests = [
+        {**_request(request, lanes, causes), "sent_ns": request.sent_ns - origin_ns}
+        for request in breakdown.requests
+    ]
     return {
         "lanes": [_lane(pid, tid, processes) for pid, tid in lanes],
         "causes": list(causes),

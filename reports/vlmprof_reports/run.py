@@ -8,9 +8,11 @@ from vlmprof.analysis.stack_table import StackTable, read_stacks
 from vlmprof.model.results import BreakdownResult, SummaryResult, read_breakdown, read_summary
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.stages import GROUPS, STAGES
+from vlmprof.model.suggestions import SuggestionsResult, read_suggestions
 from vlmprof.model.table_io import read_table
 from vlmprof_reports.archive import Archive
 from vlmprof_reports.flames import flame_views
+from vlmprof_reports.gpu_flames import gpu_flames
 from vlmprof_reports.page import render_page
 from vlmprof_reports.requests import request_lanes, request_rows
 from vlmprof_reports.sampled_tree import sampled_tree
@@ -22,14 +24,17 @@ MODULES = [
     "data",
     "overview",
     "waterfall",
+    "suggestions",
     "chart_style",
     "phases",
     "requests",
     "flame_model",
+    "flame_trees",
     "flame_brush",
     "flame",
     "flame_panel",
     "sortable",
+    "page_link",
     "archive",
     "trace_canvas",
     "trace_blocks",
@@ -56,7 +61,7 @@ MODULES = [
 ]
 """Scripts of the page, each after those that it imports from."""
 _TRACED = ("requests", "spans", "samples", "cuda_api", "gpu_kernels", "gpu_copies")
-_TABLES = (*_TRACED, "processes", "stacks", "frames")
+_TABLES = (*_TRACED, "gpu_attribution", "processes", "stacks", "frames")
 
 
 def render(folder: RunFolder) -> str:
@@ -82,17 +87,24 @@ def render(folder: RunFolder) -> str:
         data={
             "info": info,
             "summary": summary,
+            "suggestions": _suggestions(folder),
             "groups": GROUPS,
             "stages": [{"id": s.id, "group": s.group, "label": s.label, "where": s.where} for s in STAGES],
         },
         details={
             "requests": request_rows(tables["requests"]),
-            "lanes": request_lanes(breakdown, processes),
+            "lanes": request_lanes(breakdown, processes, int(timeline["origin_ns"])),
             "flames": {**tree.described(), "views": flame_views(tree, critical, processes)},
+            "gpu_flames": gpu_flames(tables, stacks, processes),
             "timeline": timeline,
         },
         archive=archive,
     )
+
+
+def _suggestions(folder: RunFolder) -> SuggestionsResult | None:
+    """What would help; None where nobody has concluded it, as in an imported run."""
+    return read_suggestions(folder) if (folder.results / "suggestions.json").exists() else None
 
 
 def _critical(

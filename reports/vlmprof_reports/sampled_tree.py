@@ -51,22 +51,8 @@ class SampledTree:
         return _entries(self.sampled, pid, tid, stack)
 
     def described(self) -> dict[str, Any]:
-        """The tree for the page.
-
-        Returns:
-            `names`, `files`: what a node's name index means; `waits`: names that only wait; `labels_from`: the
-            first name that is a process; `parent`, `name`: the nodes.
-        """
-        files = [function.file for function in self.stacks.functions]
-        padding = len(self.trie.names) - len(files)
-        return {
-            "names": self.trie.names,
-            "files": files + [""] * padding,
-            "waits": np.flatnonzero(self.stacks.waiting()).tolist(),
-            "labels_from": self.trie.labels_from,
-            "parent": self.trie.parent.tolist(),
-            "name": self.trie.name.tolist(),
-        }
+        """The tree for the page, as `described_tree` returns it."""
+        return described_tree(self.trie, self.stacks)
 
 
 def sampled_tree(
@@ -81,6 +67,24 @@ def sampled_tree(
     on_path = self_by_node(trie, entry, critical.time_ns)
     trie = fold_small(trie, [everywhere, on_path], MAX_NODES, FOLDED)
     return SampledTree(*_depth_first(trie, sampled), sampled, stacks)
+
+
+def described_tree(trie: StackTrie, stacks: StackTable) -> dict[str, Any]:
+    """A tree for the page.
+
+    Returns:
+        `names`, `files`: what a node's name index means; `waits`: names that only wait; `labels_from`: the first
+        name that is a process; `parent`, `name`: the nodes.
+    """
+    files = [function.file for function in stacks.functions]
+    return {
+        "names": trie.names,
+        "files": files + [""] * (len(trie.names) - len(files)),
+        "waits": np.flatnonzero(stacks.waiting()).tolist(),
+        "labels_from": trie.labels_from,
+        "parent": trie.parent.tolist(),
+        "name": trie.name.tolist(),
+    }
 
 
 def thread_key(pid: Ints, tid: Ints) -> Ints:

@@ -55,9 +55,14 @@ class Names:
     def column(self, column: Any, category: Callable[[str], int]) -> Ints:
         """The numbers of a column of texts, each text in the category that a function says."""
         encoded = pc.fill_null(column.cast(pa.string()), "").combine_chunks().dictionary_encode()
-        cleaned = pc.replace_substring_regex(encoded.dictionary, _CALL_NUMBER, "").to_pylist()
+        cleaned = without_call_numbers(encoded.dictionary).to_pylist()
         numbers = [self.number(text, category(text)) for text in cleaned]
         return np.array(numbers, dtype=np.int64)[as_ints(encoded.indices)] if numbers else _none()
+
+
+def without_call_numbers(names: Any) -> Any:
+    """Names of ranges without what tells one call from another."""
+    return pc.replace_substring_regex(names, _CALL_NUMBER, "")
 
 
 @dataclass

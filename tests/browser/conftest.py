@@ -94,7 +94,11 @@ class Reports:
             ),
         )
         page.goto(folder.report.as_uri())
-        page.wait_for_selector("html[data-ready=charts], p.failure", state="attached", timeout=60_000)
+        page.wait_for_selector("html[data-ready], p.failure", state="attached")
+        # The charts are drawn when they come near the screen.
+        page.locator("#requests").scroll_into_view_if_needed()
+        page.wait_for_selector("html[data-ready=charts], p.failure", state="attached")
+        page.evaluate("scrollTo(0, 0)")
         return opened
 
 

@@ -8,8 +8,10 @@ const LABEL_PIXELS = 34;
 const ZOOM_MS = 160;
 
 export class FlameCanvas {
-  constructor(model, { describe, onselect }) {
+  // `flipped`: the root is at the bottom, as for callers above a function.
+  constructor(model, { describe, onselect, flipped = false }) {
     this.model = model;
+    this.flipped = flipped;
     this.describe = describe;
     this.onselect = onselect;
     this.canvas = el("canvas", {
@@ -35,8 +37,17 @@ export class FlameCanvas {
     hideTooltip();
     this.focus = this.selected = 0;
     this.window = { left: 0, width: 1 };
-    this.scroller.scrollTop = 0;
     this.draw();
+    this.settle();
+  }
+
+  // Scrolls to the root.
+  settle() {
+    this.scroller.scrollTop = this.flipped ? this.scroller.scrollHeight : 0;
+  }
+
+  topOf(level) {
+    return (this.flipped ? this.layout.levels.length - 1 - level : level) * ROW_HEIGHT;
   }
 
   highlight(found) {
@@ -49,7 +60,7 @@ export class FlameCanvas {
     this.focus = this.selected = node;
     this.canvas.dataset.focus = this.model.title(node);
     this.animate({ left: x[node], width: total[node] / (total[0] || 1) || 1 });
-    const above = Math.max(0, (this.model.depth[node] - 3) * ROW_HEIGHT);
+    const above = Math.max(0, this.topOf(this.model.depth[node]) - 3 * ROW_HEIGHT);
     this.scroller.scrollTo({ top: above, behavior: this.calm() ? "auto" : "smooth" });
     this.onselect(node);
   }
@@ -103,7 +114,7 @@ export class FlameCanvas {
   drawNode(node, width, brush) {
     const box = this.box(node, width);
     if (!box) return;
-    const top = this.model.depth[node] * ROW_HEIGHT;
+    const top = this.topOf(this.model.depth[node]);
     const faded = this.found ? !this.found.has(node) : false;
     brush.fill(node, box, top, {
       faded,
@@ -116,7 +127,8 @@ export class FlameCanvas {
 
   nodeAt(event) {
     const bounds = this.canvas.getBoundingClientRect();
-    const level = this.layout?.levels[Math.floor((event.clientY - bounds.top) / ROW_HEIGHT)];
+    const row = Math.floor((event.clientY - bounds.top) / ROW_HEIGHT);
+    const level = this.layout?.levels[this.flipped ? this.layout.levels.length - 1 - row : row];
     if (!level) return null;
     const at = this.window.left + ((event.clientX - bounds.left) / bounds.width) * this.window.width;
     const whole = this.layout.total[0] || 1;
@@ -145,8 +157,8 @@ export class FlameCanvas {
 
   key(event) {
     const moves = {
-      ArrowUp: () => Math.max(0, this.model.parent[this.selected]),
-      ArrowDown: () => this.child(),
+      [this.flipped ? "ArrowDown" : "ArrowUp"]: () => Math.max(0, this.model.parent[this.selected]),
+      [this.flipped ? "ArrowUp" : "ArrowDown"]: () => this.child(),
       ArrowLeft: () => this.neighbour(-1),
       ArrowRight: () => this.neighbour(1),
     };

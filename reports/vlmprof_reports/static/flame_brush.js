@@ -18,11 +18,16 @@ const PACKAGE_HUES = new Map([
   ["fastapi", 190],
   ["zmq", 330],
   ["msgspec", 330],
+  ["GPU kernel", 100],
+  ["span", 212],
 ]);
+// What a frame is where it has no file: work of the GPU, spans.
+const KINDS_OF_FRAMES = new Set(["GPU kernel", "span"]);
 const SPARE_HUES = [95, 250, 130, 310, 55];
 
 export function packageOf(file) {
   if (!file) return "";
+  if (KINDS_OF_FRAMES.has(file)) return file;
   const short = shortPath(file);
   if (/\/lib\/python3\.\d+\//.test(file) && !/-packages\//.test(file)) return "Python";
   if (short === file) return file.startsWith("<") ? "Python" : "other code";

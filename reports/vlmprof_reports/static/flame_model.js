@@ -12,8 +12,14 @@ export class FlameModel {
     this.parent = parent;
     this.name = name;
     this.count = parent.length;
+    this.labelled = { names, files, waits, labels_from };
     this.depth = new Uint16Array(this.count);
     for (let node = 1; node < this.count; node++) this.depth[node] = this.depth[parent[node]] + 1;
+  }
+
+  // Another tree of the same names.
+  like(parent, name) {
+    return new FlameModel({ ...this.labelled, parent, name });
   }
 
   title(node) {

@@ -96,12 +96,17 @@ export class RequestsPanel {
         ? request.unattributed_ns
         : Object.entries(request.stages).reduce((total, [id, ns]) => total + (ids.has(id) ? ns : 0), 0);
     const values = this.requests.map(sum);
+    const colour = cssColour(`--group-${page.groups.indexOf(group.group)}`);
+    // A bar each is an element each: of many requests the outline does as well and is there at once.
+    const shape =
+      this.requests.length > MANY_REQUESTS
+        ? { type: "scatter", mode: "lines", stackgroup: "ttft", line: { width: 0 }, fillcolor: colour }
+        : { type: "bar", marker: { color: colour } };
     return {
-      type: "bar",
+      ...shape,
       name: group.label,
       x: this.requests.map((_, number) => number + 1),
       y: values.map((ns) => ns / NS_PER_MS),
-      marker: { color: cssColour(`--group-${page.groups.indexOf(group.group)}`) },
       hovertext: this.requests.map(
         (request, number) =>
           `${plotlyText(request.id)}<br>${group.label} ${formatTime(values[number])}<br>TTFT ${formatTime(request.ttft_ns)}, ${request.phase}`,
@@ -164,6 +169,7 @@ export class RequestsPanel {
 }
 
 const OVERVIEW_HEIGHT = 232;
+const MANY_REQUESTS = 200;
 const LANE_HEIGHT = 46;
 const LANE_AXIS_HEIGHT = 66;
 

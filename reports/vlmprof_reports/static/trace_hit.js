@@ -33,6 +33,20 @@ export class SliceFinder {
     return best;
   }
 
+  // The slice of a lane that starts at a time, whatever the zoom; null where there is none.
+  async exact(track, lane, start) {
+    const { store } = this.drawer;
+    for (const sequence of track.exactSequences()) {
+      const [first, last] = track.blocksIn(sequence, start, start + 1);
+      for (let index = first; index < last; index++) {
+        const block = await store.load(track, sequence, index);
+        for (let i = firstRow(block, start); i < block.rows && block.start[i] < start + 1; i++)
+          if (block.lane?.[i] === lane) return sliceOf(track, block, i);
+      }
+    }
+    return track.kind === "stacks" ? this.frameAt(track, lane, start, -1) : null;
+  }
+
   frameAt(track, lane, time, level) {
     const runs = [...this.drawer.blocks(track, level, time, time)].flatMap((block) => {
       const i = firstRow(block, time + 1e-9) - 1;

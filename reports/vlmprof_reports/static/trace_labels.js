@@ -23,7 +23,7 @@ export class TraceLabels {
     const { trace, layout } = this.view;
     const text = trackLabel(trace, track);
     const whole = `${trace.placeOf(track)}, ${track.kind}`;
-    if (!layout.foldable(track)) return el("div.track-label", { style, title: whole }, text);
+    if (!layout.foldable(track)) return el("div.track-label", { style, title: whole }, el("span", {}, text));
     const state = { open: !row.folded, key: `track:${track.number}`, title: whole };
     return el("div.track-label", { style }, this.button(text, state, layout.folded, track.number));
   }

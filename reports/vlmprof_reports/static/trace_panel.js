@@ -1,6 +1,7 @@
 // The timeline with its controls: search, zoom, measuring, and what is known of the slice or range that is chosen.
 
 import { el, section } from "./dom.js";
+import { stageById } from "./data.js";
 import { formatCount, formatTime } from "./format.js";
 import { TraceInput, KEYS } from "./trace_input.js";
 import { RangePanel } from "./trace_range_panel.js";
@@ -10,9 +11,8 @@ import { TraceView } from "./trace_view.js";
 import { neighbour } from "./trace_walk.js";
 
 export class TracePanel {
-  constructor({ openFunction, onstate }) {
-    this.openFunction = openFunction;
-    this.onstate = onstate;
+  constructor({ openFunction, onstate, copyLink }) {
+    Object.assign(this, { openFunction, onstate });
     this.query = el("input", {
       type: "search",
       placeholder: "search the timeline  ( / )",
@@ -34,6 +34,7 @@ export class TracePanel {
       button("−", "zoom out", () => this.view.window.zoom(1.6, this.input.focusTime(), true)),
       button("+", "zoom in", () => this.view.window.zoom(0.6, this.input.focusTime(), true)),
       button("Fit", "fit the requests, then the whole capture", () => this.fit()),
+      el("button", { onclick: (event) => copyLink(event.target) }, "Copy link"),
       button("Keys", "keys of the timeline", () => this.toggleKeys()),
     );
     this.keys = el("dl.trace-keys", { hidden: true }, ...KEYS.flatMap(([key, what]) => [el("dt", {}, key), el("dd", {}, what)]));
@@ -183,15 +184,25 @@ export class TracePanel {
     return slice;
   }
 
-  // Shows the first place of a function; where no samples hold it, of the spans of a stage.
+  // Shows where a piece of evidence is: the function's longest stay in a request, else its stage.
   async goToFunction({ function: name, file, stage }) {
+    if (!this.view) return;
     this.element.scrollIntoView({ block: "start" });
     this.view.select(null);
     if (name) {
       this.searchFor(name, { exact: true, file: file ?? "" });
       if (await this.step(true)) return;
     }
-    if (stage) this.searchFor(stage);
+    await this.goToStage(stageById.get(stage) ?? { label: stage });
+  }
+
+  // Shows a stage on the critical path of the first request that has it.
+  async goToStage({ label }) {
+    if (!this.view) return;
+    this.element.scrollIntoView({ block: "start" });
+    this.view.select(null);
+    this.searchFor(label, { exact: true });
+    this.found = { ...this.found, functions: new Set(), kinds: ["requests"] };
     await this.step(true);
   }
 
@@ -204,6 +215,34 @@ export class TracePanel {
       this.search();
       this.view.canvas.focus({ preventScroll: true });
     }
+  }
+
+  state() {
+    const { window, range, selected } = this.view ?? {};
+    if (!window) return {};
+    return {
+      from: Math.round(window.from),
+      to: Math.round(window.to),
+      range: range ? `${Math.round(range.from)},${Math.round(range.to)}` : "",
+      slice: selected ? `${selected.track.number},${selected.lane},${selected.start}` : "",
+      search: this.query.value,
+    };
+  }
+
+  async restore({ from, to, range, slice, search }) {
+    const { view, trace } = this;
+    if (!view) return;
+    this.searchFor(search ?? "");
+    if (Number(to) > Number(from)) view.window.set(Number(from), Number(to));
+    const [track, lane, start] = (slice ?? "").split(",").map(Number);
+    view.select(start >= 0 && trace.tracks[track] ? await view.finder.exact(trace.tracks[track], lane, start) : null);
+    const [first, last] = (range ?? "").split(",").map(Number);
+    view.range = null;
+    if (last > first) {
+      view.setRange(first, last);
+      this.chooseRange();
+    } else this.showDetails();
+    view.changed();
   }
 
   mark(time) {

@@ -1,5 +1,6 @@
 // Totals of a stretch of time: each name's share of it, and the stacks' self times for a flame graph.
 
+import { page } from "./data.js";
 import { firstRow } from "./trace_blocks.js";
 
 // Reads every block that meets the range; `isWanted` ends it when another range has been chosen.
@@ -45,23 +46,27 @@ function addSlices(totals, track, block, from, to) {
   }
 }
 
-// Self times of the stacks that a request waited for: its segments laid over the samples of their threads.
-export async function requestSelf(view, segments) {
+// Self times of the stacks that a request waited for, in all stages or one: the segments of its critical path laid
+// over the samples of their threads.
+export async function requestSelf(view, id, stage) {
   const { trace, store } = view;
-  const self = new Float64Array(trace.model.count);
-  const stacks = new Map(
-    trace.tracks.filter((track) => track.kind === "stacks").map((track) => [`${track.pid}/${track.tid}`, track]),
-  );
-  for (const { pid, tid, from, to } of segments) {
-    const track = stacks.get(`${pid}/${tid}`);
-    if (!track) continue;
+  const totals = { self: new Float64Array(trace.model.count), sampled: 0 };
+  for (const { track, from, to } of sampledSegments(trace, id, stage))
     for (const sequence of track.exactSequences()) {
       const [first, last] = track.blocksIn(sequence, from, to);
-      for (let index = first; index < last; index++) {
-        const totals = { self, sampled: 0 };
+      for (let index = first; index < last; index++)
         addRuns(totals, await store.load(track, sequence, index), from, to);
-      }
     }
+  return totals.self;
+}
+
+function* sampledSegments(trace, id, stage) {
+  const request = trace.requests.get(id);
+  for (let i = 0; i < (request?.stage.length ?? 0); i++) {
+    const { pid, tid } = trace.lanes[request.lane[i]];
+    const track = trace.tracks.find((each) => each.kind === "stacks" && each.pid === pid && each.tid === tid);
+    if (!track || (stage && page.stages[request.stage[i]].id !== stage)) continue;
+    const from = request.sent_ns + request.start_ns[i];
+    yield { track, from, to: from + request.length_ns[i] };
   }
-  return self;
 }

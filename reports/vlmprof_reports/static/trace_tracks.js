@@ -71,7 +71,8 @@ export class Trace {
     this.model = model;
     this.processOf = new Map(this.processes.map((process) => [process.pid, process]));
     this.tracks = this.tracks.map((track, number) => new Track(track, number, this));
-    this.requests = new Map((lanes?.requests ?? []).map((request) => [request.id, request]));
+    this.lanes = lanes.lanes;
+    this.requests = new Map(lanes.requests.map((request) => [request.id, request]));
   }
 
   // What requests waited for a track's thread, in ns.

@@ -72,7 +72,7 @@ export class TimeWindow {
 
   // Shows a stretch with room on both sides; a stretch that is in view already stays where it is.
   reveal(start, length) {
-    const inView = start >= this.from && start + length <= this.to && length > 0.02 * this.length;
+    const inView = start >= this.from && start + length <= this.to && length > 0.1 * this.length;
     if (inView) return;
     const room = Math.max(length * 1.6, Math.min(this.length, length * 40), SHORTEST_NS * 20);
     this.go(start + length / 2 - room / 2, start + length / 2 + room / 2);

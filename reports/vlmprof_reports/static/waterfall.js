@@ -6,7 +6,7 @@ import { page, groupColour } from "./data.js";
 import { headlineStats } from "./overview.js";
 
 // All headline requests together: each bar starts where the one before it ended.
-export function waterfall(openFlame) {
+export function waterfall(actions) {
   const stats = headlineStats();
   if (!stats) return null;
   const body = el(
@@ -21,7 +21,7 @@ export function waterfall(openFlame) {
     const alone = stages.length === 1 && stages[0].label === group.label ? stages[0].stage : "";
     body.append(waterfallRow({ ...group, stage: alone }, group.label, start, true));
     for (const stage of stages) {
-      if (!alone) body.append(...stageRows(stage, start, openFlame));
+      if (!alone) body.append(...stageRows(stage, start, actions));
       start += stage.share;
     }
   }
@@ -85,11 +85,17 @@ function waterfallRow(part, name, start, isGroup) {
   ]);
 }
 
-function stageRows(stage, start, openFlame) {
+function stageRows(stage, start, actions) {
   const functions = page.summary.hot_by_stage[stage.stage] ?? [];
   const row = waterfallRow(stage, stage.label, start, false);
-  if (!functions.length) return [row];
-  const inside = el("div.inside", { hidden: true }, functionList(functions), flameButton(stage, openFlame));
+  const { openFlame, showInTimeline } = actions;
+  const inside = el(
+    "div.inside",
+    { hidden: true },
+    functions.length ? functionList(functions) : null,
+    functions.length ? flameButton(stage, openFlame) : null,
+    el("button.link", { onclick: () => showInTimeline(stage) }, `${stage.label} in the timeline`),
+  );
   const name = row.querySelector(".name");
   const button = el(
     "button.disclose",
