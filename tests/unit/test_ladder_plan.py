@@ -1,0 +1,79 @@
+"""The rows of a ladder: in the paper's order, with what needs what, and what is left out said."""
+
+from typing import Any
+
+import pytest
+
+from vlmprof.model.run_folder import RunFolder
+from vlmprof.patching import Diagnosis, Family, Recipe
+from vlmprof.session.ladder_plan import LadderPlan, plan_ladder
+
+
+def _nothing(_run: RunFolder) -> Diagnosis:
+    return Diagnosis(effects=())
+
+
+def _recipe(number: int, **fields: Any) -> Recipe:
+    return Recipe(
+        number=number, slug="", title="", paper="", here="", standing={}, diagnose=_nothing, **fields
+    )
+
+
+_RECIPES = {
+    1: _recipe(1),
+    8: _recipe(8, needs=(1,)),
+    10: _recipe(10),
+    11: _recipe(11, needs=(8,)),
+    14: _recipe(14),
+}
+_CHOSEN = (1, 8, 10, 11, 14)
+
+
+def _plan(**options: Any) -> LadderPlan:
+    return plan_ladder(Family.IDEFICS3, _CHOSEN, _RECIPES, refused={9: "restart"}, **options)
+
+
+def test_rows_follow_the_paper_and_recipes_beyond_it_come_last() -> None:
+    """Table 2 has ten rows; of its recipes 1, 8, 10 and 11 can be on; 14 gets a row of its own."""
+    plan = _plan()
+    assert plan.table is not None
+    assert [step.named for step in plan.steps][:2] == [[9], [1, 2, 5]]
+    assert len(plan.steps) == 11
+    assert plan.trial == {
+        "+1": "1",
+        "+8": "1,8",
+        "+10": "1,8,10",
+        "+11": "1,8,10,11",
+        "+14": "1,8,10,11,14",
+    }
+    assert plan.steps[0].left_out == {9: "restart"}
+
+
+def test_the_papers_changes_are_relative_to_its_baseline() -> None:
+    """Table 2: 22.8 ms of 344.7 ms is 93.4% less, 533.28 of 460.71 tokens/s is 15.8% more."""
+    last = _plan().steps[9].paper
+    assert last is not None
+    assert last.ttft_change == pytest.approx(-0.934, abs=5e-4)
+    assert last.tokens_per_s_change == pytest.approx(0.158, abs=5e-4)
+
+
+def test_a_recipe_waits_for_what_it_needs() -> None:
+    """11 needs 8, which needs 1: named first, it comes on with the row of 1; its own row says what it waits for."""
+    plan = _plan(order=[[11], [8], [1], [10]])
+    assert [step.arm for step in plan.steps] == ["", "", "+1,8,11", "+10", "+14"]
+    assert plan.steps[0].left_out == {11: "comes on with recipe 8, which it needs"}
+    assert plan.steps[0].paper is None
+
+
+def test_an_ablation_leaves_out_what_needs_the_recipe() -> None:
+    """Without 1 there can be neither 8 nor 11, which needs 8."""
+    without_1 = _plan(ablate=True).ablations[0]
+    assert (without_1.arm, without_1.recipes) == ("all-1", [10, 14])
+    assert without_1.title == "all without 1, 8, 11"
+
+
+def test_a_model_without_a_table_gets_its_recipes_one_by_one() -> None:
+    """The paper measured no ladder of Qwen3-VL."""
+    plan = plan_ladder(Family.QWEN3_VL, (1, 10), _RECIPES, refused={})
+    assert plan.table is None
+    assert [step.named for step in plan.steps] == [[1], [10]]
