@@ -1,5 +1,6 @@
 """Golden texts, which change only by an explicit `--update-golden`, and what hypothesis does with its examples."""
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,11 @@ _ANYWHERE = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("repeatable", deadline=None, suppress_health_check=_ANYWHERE, derandomize=True)
 settings.register_profile("search", deadline=None, suppress_health_check=_ANYWHERE, max_examples=2000)
 settings.load_profile("repeatable")
+
+# How wide and colourful the terminal is in which the tests are started is no concern of theirs.
+for name in ("CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "GITHUB_ACTIONS", "NO_COLOR", "PY_COLORS"):
+    os.environ.pop(name, None)
+os.environ |= {"COLUMNS": "100", "LINES": "40", "TERM": "xterm"}
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

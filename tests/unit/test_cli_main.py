@@ -1,11 +1,13 @@
 """The command line's last word: messages on stderr, exit codes, nothing on stdout that is not the result."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.unit.synthetic_run import write_synthetic_run
 from vlmprof import __version__, errors
 from vlmprof.cli import main as cli_main
 from vlmprof.errors import VlmprofError
@@ -86,6 +88,21 @@ def test_the_version_is_printed() -> None:
     """On stdout, alone."""
     run = _vlmprof("--version")
     assert (run.stdout, run.stderr, run.returncode) == (f"vlmprof {__version__}\n", "", 0)
+
+
+def test_a_locale_without_box_drawing_gets_question_marks(tmp_path: Path) -> None:
+    """The result is printed all the same."""
+    folder = write_synthetic_run(tmp_path / "run")
+    run = subprocess.run(
+        [sys.executable, "-m", "vlmprof.cli.main", "report", str(folder.path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Where the time goes" in run.stdout
+    assert "?????" in run.stdout
 
 
 def test_a_folder_that_is_no_run_ends_with_5(tmp_path: Path) -> None:

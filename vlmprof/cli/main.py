@@ -72,6 +72,9 @@ def _common(
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # Where the locale has no box drawing, a question mark does; the result is worth more than its looks.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         app()
     except VlmprofError as error:
