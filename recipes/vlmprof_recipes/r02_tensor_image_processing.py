@@ -1,8 +1,9 @@
 """Recipe 2: images are processed as tensors, not with PIL and numpy."""
 
 from vlmprof.patching import Exactness, Family, Need, Recipe, Standing
+from vlmprof_recipes import effects
 from vlmprof_recipes.cache_keys import CACHE_KEYS
-from vlmprof_recipes.diagnosis import not_diagnosed
+from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import VLLM
 from vlmprof_recipes.internvl_patches import CHAT_TILES
 
@@ -23,7 +24,7 @@ recipe = Recipe(
         ),
         Family.QWEN3_VL: Standing(Need.UPSTREAM, "transformers.image_processing_backends.TorchvisionBackend"),
     },
-    diagnose=not_diagnosed,
+    diagnose=changing(effects.TENSOR_PROCESSING),
     processes=("api_server",),
     fits={Family.INTERNVL_CHAT: (VLLM,)},
     patches={Family.INTERNVL_CHAT: (*CHAT_TILES, *CACHE_KEYS)},

@@ -1,8 +1,9 @@
 """Recipe 7: repeated image tokens do not go through the tokenizer."""
 
 from vlmprof.patching import Family, Need, Recipe, Standing
+from vlmprof_recipes import effects
 from vlmprof_recipes.cache_keys import CACHE_KEYS
-from vlmprof_recipes.diagnosis import Removes, removing
+from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
 from vlmprof_recipes.internvl_patches import HF_IMAGES
 from vlmprof_recipes.qwen3_vl_patches import TEXT
@@ -25,7 +26,7 @@ recipe = Recipe(
             Need.NEEDED, "Qwen3VLMultiModalProcessor._get_hf_mm_text; its expanded ids are unused"
         ),
     },
-    diagnose=removing(Removes("InternS1MultiModalProcessor._apply_hf_processor_main", "self")),
+    diagnose=changing(effects.COMPACT_PLACEHOLDER),
     processes=("api_server",),
     fits=dict.fromkeys((Family.INTERNVL_HF, Family.QWEN3_VL), (VLLM, TRANSFORMERS)),
     patches={

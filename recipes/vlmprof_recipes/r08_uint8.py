@@ -1,8 +1,9 @@
 """Recipe 8: pixels travel as uint8 and are normalized where the model runs."""
 
 from vlmprof.patching import Family, Need, Recipe, Standing
+from vlmprof_recipes import effects
 from vlmprof_recipes.cache_keys import CACHE_KEYS
-from vlmprof_recipes.diagnosis import Removes, removing
+from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
 from vlmprof_recipes.idefics3_patches import FIELDS, INPUTS, PREPROCESS
 from vlmprof_recipes.internvl_patches import (
@@ -35,10 +36,7 @@ recipe = Recipe(
         ),
         Family.QWEN3_VL: Standing(Need.UPSTREAM, "FusedMMInputNorm, on by default"),
     },
-    diagnose=removing(
-        Removes("TorchvisionBackend.rescale_and_normalize"),
-        Removes("InputProcessingContext._postprocess_output.<locals>._postprocess_one"),
-    ),
+    diagnose=changing(effects.UINT8),
     processes=("api_server", "worker"),
     # pad copies into float32 zeros: without recipe 1 the tiles would not stay uint8.
     needs=(1,),

@@ -1,8 +1,9 @@
 """Recipe 10: no padding mask where nothing is padded."""
 
 from vlmprof.patching import Family, Need, Recipe, Standing
+from vlmprof_recipes import effects
 from vlmprof_recipes.cache_keys import CACHE_KEYS
-from vlmprof_recipes.diagnosis import Removes, removing
+from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
 from vlmprof_recipes.idefics3_patches import FEATURES, FIELDS, INPUTS, PREPROCESS
 
@@ -24,11 +25,7 @@ recipe = Recipe(
         Family.INTERNVL_HF: _NO_MASK,
         Family.QWEN3_VL: _NO_MASK,
     },
-    diagnose=removing(
-        Removes("Idefics3Model.image_pixels_to_features", "self"),
-        Removes("Idefics3ImageProcessor._preprocess", "self", 8 / 20),
-        Removes("Idefics3ImageProcessor.pad"),
-    ),
+    diagnose=changing(effects.REMOVE_MASK),
     processes=("api_server", "worker"),
     fits={Family.IDEFICS3: (VLLM, TRANSFORMERS)},
     patches={Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS, *FEATURES)},

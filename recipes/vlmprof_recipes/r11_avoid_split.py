@@ -1,8 +1,9 @@
 """Recipe 11: an image is split into tiles by one copy."""
 
 from vlmprof.patching import Family, Need, Recipe, Standing
+from vlmprof_recipes import effects
 from vlmprof_recipes.cache_keys import CACHE_KEYS
-from vlmprof_recipes.diagnosis import Removes, removing
+from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
 from vlmprof_recipes.idefics3_patches import FIELDS, PREPROCESS
 from vlmprof_recipes.internvl_patches import CHAT_TILES, HF_CROP
@@ -26,7 +27,7 @@ recipe = Recipe(
         ),
         Family.QWEN3_VL: Standing(Need.NOT_APPLICABLE, "the image is not split into tiles"),
     },
-    diagnose=removing(Removes("Idefics3ImageProcessor.split_images", "self")),
+    diagnose=changing(effects.AVOID_SPLIT),
     processes=("api_server",),
     fits={
         Family.IDEFICS3: (VLLM, TRANSFORMERS),
