@@ -52,8 +52,8 @@ class Candidates:
 
     def command(self, numbers: Iterable[int]) -> str:
         """What measures a set of recipes against those that were on."""
-        on = f" --recipes {','.join(map(str, sorted(self.active)))}" if self.active else ""
-        return f"vlmprof run {self.checkpoint}{on} --ab {','.join(map(str, sorted(numbers)))}"
+        on = f" --recipes {_listed(self.active)}" if self.active else ""
+        return f"vlmprof run {self.checkpoint}{on} --ab {_listed(self.active.union(numbers))}"
 
 
 def rank(model: SavingModel, candidates: Candidates) -> tuple[list[Suggestion], list[NotSuggested]]:
@@ -113,3 +113,7 @@ def _useless(recipe: Recipe, saving: Saving) -> NotSuggested:
 def all_together(suggestions: Iterable[Suggestion]) -> frozenset[int]:
     """Every suggested recipe that can be on with those above it, and what they need."""
     return frozenset(number for each in suggestions if each.added is not None for number in each.tested)
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ",".join(map(str, sorted(numbers)))

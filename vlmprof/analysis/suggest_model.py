@@ -131,7 +131,7 @@ class SavingModel:
         taken = self._taken(numbers)
         requests, stages, groups = self._cells_ns.shape
         cells = self._draws.sampled @ self._cells_ns.reshape(requests, stages * groups)
-        gone = np.einsum("dsg,dg->ds", cells.reshape(-1, stages, groups), taken)
+        gone = np.einsum("dsg,dg->ds", cells.reshape(len(taken), stages, groups), taken)
         whole = self._draws.sampled @ self._whole_ns
         fractions: Floats = np.divide(gone, whole, out=np.zeros_like(gone), where=whole > 0)
         if self._waits_shrink:
