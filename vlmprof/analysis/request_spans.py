@@ -87,10 +87,14 @@ class SpanIndex:
         requests[:] = [tuple(self._requests[row] or ()) for row in rows]
         return BusyLoop(pid, tid, self._start_ns[rows], self._end_ns[rows], requests)
 
+    def rows_of(self, request_id: str) -> list[int]:
+        """Rows of the spans that worked for a request, by start."""
+        return self._rows_of.get(request_id, [])
+
     def of_request(self, request_id: str, start_ns: int, end_ns: int) -> list[RuledSpan]:
         """Spans that worked for a request and meet [start_ns, end_ns), by start; names without a rule left out."""
         found = []
-        for row in self._rows_of.get(request_id, ()):
+        for row in self.rows_of(request_id):
             rule = RULES.get(self._name[row])
             if rule is None or self._end_ns[row] <= start_ns or self._start_ns[row] >= end_ns:
                 continue

@@ -6,7 +6,7 @@ tasks of one event loop are a wait for that loop. What no rule names is `unattri
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from vlmprof.analysis.request_spans import BusyLoop, RuledSpan, SpanIndex
@@ -27,12 +27,16 @@ def attribute(request_id: str, sent_ns: int, first_token_ns: int, index: SpanInd
     spans = index.of_request(request_id, sent_ns, first_token_ns)
     spans = _until_first_output(spans)
     owned = list(_owners(spans, sent_ns, first_token_ns))
-    segments = _joined(_named(owned, request_id, index))
+    return breakdown_of(request_id, sent_ns, first_token_ns - sent_ns, _named(owned, request_id, index))
+
+
+def breakdown_of(request_id: str, sent_ns: int, ttft_ns: int, segments: Iterable[Segment]) -> TtftBreakdown:
+    """The breakdown that some segments make, neighbours of one owner joined; checked."""
+    segments = _joined(segments)
     stages: dict[str, int] = {}
     for segment in segments:
         stages[segment.stage] = stages.get(segment.stage, 0) + segment.end_ns - segment.start_ns
     unattributed_ns = stages.pop(UNATTRIBUTED, 0)
-    ttft_ns = first_token_ns - sent_ns
     breakdown = TtftBreakdown(request_id, sent_ns, ttft_ns, stages, unattributed_ns, tuple(segments))
     breakdown.check()
     return breakdown
@@ -46,14 +50,22 @@ def _until_first_output(spans: Sequence[RuledSpan]) -> list[RuledSpan]:
     """
     received = _first(spans, "ipc.decode", Role.API_SERVER)
     sent = _first(spans, "ipc.encode", Role.ENGINE_CORE)
-    if received is None or sent is None:
+    cut_ns = first_output_ns(spans)
+    if received is None or cut_ns is None:
         return list(spans)
-    made = [span for span in spans if span.name == "core.update" and span.end_ns <= sent.start_ns]
-    cut_ns = made[-1].end_ns if made else sent.start_ns
     way_out = (sent, received)
     return [
         span for span in spans if span.role == Role.API_SERVER or span.start_ns < cut_ns or span in way_out
     ]
+
+
+def first_output_ns(spans: Sequence[RuledSpan]) -> int | None:
+    """When the engine had a request's first token, by the request's spans; None where they do not say."""
+    sent = _first(spans, "ipc.encode", Role.ENGINE_CORE)
+    if sent is None:
+        return None
+    made = [span for span in spans if span.name == "core.update" and span.end_ns <= sent.start_ns]
+    return made[-1].end_ns if made else sent.start_ns
 
 
 def _first(spans: Sequence[RuledSpan], name: str, role: Role) -> RuledSpan | None:
@@ -185,7 +197,7 @@ def _adjacent(before: RuledSpan, after: RuledSpan) -> bool:
     return roles == {Role.WORKER} or any(roles == pair for pair in _NEIGHBOURS)
 
 
-def _joined(segments: Iterator[Segment]) -> list[Segment]:
+def _joined(segments: Iterable[Segment]) -> list[Segment]:
     """Neighbouring stretches of one owner as one."""
     joined: list[Segment] = []
     for segment in segments:

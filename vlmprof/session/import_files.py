@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlmprof import __version__
+from vlmprof.analysis.gpu_tables import GpuTables
+from vlmprof.analysis.request_spans import SpanIndex
 from vlmprof.analysis.summary import summarise
 from vlmprof.model.clock import ClockMap
 from vlmprof.model.process import Process, Role
@@ -29,9 +31,10 @@ from vlmprof.model.run_info import (
     RunInfo,
 )
 from vlmprof.model.table_io import write_table
-from vlmprof.model.tables import PROCESSES, SCHEMAS
+from vlmprof.model.tables import PROCESSES, SCHEMAS, SPANS
 from vlmprof.read.gpu_trace import map_times
 from vlmprof.session.capture import merge_samples
+from vlmprof.session.gpu_results import gpu_result, merge_run
 from vlmprof.session.import_readers import Imported, read_any
 from vlmprof.units import NS_PER_MS, NS_PER_S
 
@@ -72,14 +75,19 @@ def import_files(
         "requests": SCHEMAS["requests"].empty_table(),
     }
     gpus = [file.gpu.on_clock(clock) for file, clock in placed if file.gpu]
-    for name, attribute in _GPU_TABLES.items():
-        tables[name] = _joined(name, [getattr(gpu, attribute) for gpu in gpus])
+    gpu = GpuTables(
+        *(_joined(name, [getattr(each, kind) for each in gpus]) for name, kind in _GPU_TABLES.items())
+    )
+    merge = merge_run(gpu, tables["spans"], samples, SpanIndex(SPANS.empty_table(), {}), tables["requests"])
+    tables |= merge.tables()
     info = _info(files, clocks, folder, command)
     for name, table in tables.items():
         write_table(folder, name, table)
     breakdown = BreakdownResult(requests=[])
     wanted = ("requests", "processes", "samples", "stacks", "frames")
     folder.write_result("breakdown", breakdown)
+    if merge.gpu.size:
+        folder.write_result("gpu", gpu_result(merge, tables["requests"]))
     folder.write_result("summary", summarise(info, breakdown, **{name: tables[name] for name in wanted}))
     folder.write_info(info)
     return folder

@@ -7,6 +7,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vlmprof.analysis.gpu_tables import GpuTables
 from vlmprof.analysis.request_spans import SpanIndex
 from vlmprof.analysis.stats import paired_ratio
 from vlmprof.analysis.summary import summarise
@@ -21,6 +22,7 @@ from vlmprof.model.table_io import write_table
 from vlmprof.model.tables import PROCESSES, REQUESTS
 from vlmprof.read.spans import SpanCapture, read_spans
 from vlmprof.session.capture import Sampled, read_gpu_files, read_samples
+from vlmprof.session.gpu_results import charge_gpu_times, gpu_result, merge_run
 from vlmprof.session.journal import read_requests
 from vlmprof.session.options import Progress, Silent
 from vlmprof.session.recipe_calls import counted_uses, failure_warnings
@@ -51,7 +53,8 @@ def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResul
     progress.detail("spans")
     spans = read_spans(folder.raw)
     requests = read_requests(folder) or requests_from_spans(spans, info.steps)
-    breakdown = _breakdown(requests, spans)
+    index = SpanIndex(spans.table, {process.pid: process.role for process in spans.processes})
+    breakdown = _breakdown(requests, index)
     progress.detail("stack samples")
     sampled = read_samples(folder.raw, spans)
     served = {process.pid for process in spans.processes if process.role != Role.OTHER}
@@ -66,11 +69,11 @@ def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResul
         "samples": sampled.samples,
         "stacks": sampled.stacks,
         "frames": sampled.frames,
-        "gpu_kernels": gpu.kernels,
-        "gpu_copies": gpu.copies,
-        "cuda_api": gpu.calls,
-        "gpu_syncs": gpu.syncs,
     }
+    captured = GpuTables(gpu.kernels, gpu.copies, gpu.calls, gpu.syncs)
+    merge = merge_run(captured, spans.table, sampled.samples, index, tables["requests"])
+    tables |= merge.tables()
+    breakdown = charge_gpu_times(breakdown, merge, index)
     for name, table in tables.items():
         write_table(folder, name, table)
     progress.detail("summary")
@@ -80,6 +83,8 @@ def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResul
         info, baseline, requests=tables["requests"], processes=tables["processes"], **stack_tables
     )
     folder.write_result("breakdown", breakdown)
+    if merge.gpu.size:
+        folder.write_result("gpu", gpu_result(merge, tables["requests"], info.model.dtype))
     folder.write_result("summary", summary)
     progress.detail("suggestions")
     folder.write_result("suggestions", suggest(folder, info, baseline, **stack_tables))
@@ -102,8 +107,7 @@ def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResul
     return summary
 
 
-def _breakdown(requests: list[Request], spans: SpanCapture) -> BreakdownResult:
-    index = SpanIndex(spans.table, {process.pid: process.role for process in spans.processes})
+def _breakdown(requests: list[Request], index: SpanIndex) -> BreakdownResult:
     return BreakdownResult(
         requests=[
             request_breakdown(
