@@ -52,8 +52,10 @@ class _Copies:
 
     @classmethod
     def of(cls, copies: Any, origin: Any) -> "_Copies":
-        columns = (as_ints(copies[name]) for name in ("start_ns", "end_ns", "size_bytes"))
-        return cls(*columns, as_ints(pc.fill_null(origin["span_row"], -1)))
+        start_ns, end_ns, size_bytes = (
+            as_ints(copies[name]) for name in ("start_ns", "end_ns", "size_bytes")
+        )
+        return cls(start_ns, end_ns, size_bytes, as_ints(pc.fill_null(origin["span_row"], -1)))
 
     def where(self, rows: Ints) -> "_Copies":
         return _Copies(self.start_ns[rows], self.end_ns[rows], self.size_bytes[rows], self.span_row[rows])

@@ -80,13 +80,15 @@ def _launches(calls: Any, rows: Ints) -> _Launches:
 
 
 def _origins(launches: _Launches, spans: Any, samples: Any, first_output_ns: Mapping[str, int]) -> _Origins:
-    threads = tuple(as_ints(spans[name]) for name in ("pid", "tid", "start_ns", "end_ns"))
+    pid, tid, start_ns, end_ns = (as_ints(spans[name]) for name in ("pid", "tid", "start_ns", "end_ns"))
     names, codes = name_codes(spans["name"])
     stage_of_span = _stages(names)[codes]
     phase_of_span = span_phases(spans, names, codes, first_output_ns)
 
     def innermost(which: Ints) -> Ints:
-        return EnclosingSpans(*threads, which).at(launches.pid, launches.tid, launches.at_ns)
+        return EnclosingSpans(pid, tid, start_ns, end_ns, which).at(
+            launches.pid, launches.tid, launches.at_ns
+        )
 
     staged, phased = (innermost(np.flatnonzero(values != NONE)) for values in (stage_of_span, phase_of_span))
     return _Origins(

@@ -49,7 +49,8 @@ class EnclosingSpans:
 
 
 def _owners(rows: Ints, start_ns: Ints, end_ns: Ints) -> _Owners:
-    times, owners = [], []
+    times: list[int] = []
+    owners: list[int] = []
     for at_ns, row in _changes(rows, start_ns, end_ns):
         if times and times[-1] == at_ns:
             owners[-1] = row
