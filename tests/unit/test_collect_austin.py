@@ -231,7 +231,7 @@ def test_without_permission_it_is_missing_and_says_what_permits_it(tmp_path: Pat
 
 
 def test_a_vlmprof_that_is_killed_takes_a_paused_austin_along(tmp_path: Path) -> None:
-    """An orphaned, stopped process group is hung up by the kernel."""
+    """The kernel kills it with its parent, also where it is adopted by a process of its own session."""
     with sampled_program() as program:
         command = [sys.executable, "-c", _ATTACH, str(program.pid), str(tmp_path), "wait"]
         owner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -12,7 +12,7 @@ import pytest
 _ROOT = Path(__file__).parents[2]
 _PACKAGE = _ROOT / "vlmprof"
 _LAYERS = (
-    ("errors", "units"),
+    ("errors", "units", "lifetime"),
     ("model",),
     ("patching",),
     ("plugin",),

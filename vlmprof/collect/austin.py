@@ -23,6 +23,7 @@ from vlmprof.collect.permission import probe_target
 from vlmprof.collect.process_tree import is_alive, python_root
 from vlmprof.collect.stream_recorder import StreamRecorder
 from vlmprof.collect.tools import Tool, find_tool
+from vlmprof.lifetime import ending_with_us
 from vlmprof.model.run_info import CollectorInfo
 from vlmprof.units import NS_PER_MS
 
@@ -134,7 +135,8 @@ class AustinCollector(Attaching):
         self._command = austin_command(self._tool, self._server_pid, self._interval_ns)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                self._command,
+                # A stopped process answers no other signal.
+                ending_with_us(self._command, signal.SIGKILL),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,10 +1,8 @@
 """A served engine's process tree: started in a group of its own, watched, and ended without leaving anything."""
 
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,15 +12,8 @@ import psutil
 
 from vlmprof.engines.log import failure_cause, last_activity
 from vlmprof.errors import EngineFailed
+from vlmprof.lifetime import ending_with_us
 
-# SIGTERM for the server should this process be killed outright: prctl(PR_SET_PDEATHSIG), kept across exec. A
-# parent that was killed before that sends no signal any more.
-_END_WITH_PARENT = (
-    "import ctypes, os, signal, sys; "
-    "ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0); "
-    "os.getppid() == int(sys.argv[1]) or sys.exit(1); "
-    "os.execvp(sys.argv[2], sys.argv[2:])"
-)
 _NAME_INTERPRETER = "name the engine's interpreter with --python"
 _POLL_S = 0.25
 _END_POLL_S = 0.05
@@ -128,12 +119,10 @@ def start_server(command: Sequence[str], environment: Mapping[str, str], url: st
     Raises:
         EngineFailed: the program cannot be executed.
     """
-    if shutil.which(command[0]) is None:
-        raise EngineFailed(f"cannot start {command[0]}: no such program", hint=_NAME_INTERPRETER)
     with log.open("ab") as output:
         try:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-c", _END_WITH_PARENT, str(os.getpid()), *command],
+                ending_with_us(command, signal.SIGTERM),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
