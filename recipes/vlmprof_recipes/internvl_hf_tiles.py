@@ -98,11 +98,20 @@ def _tiles(processor: Any, image: torch.Tensor, options: dict[str, Any]) -> torc
 
 
 def _normalized(processor: Any, tiles: list[torch.Tensor], options: dict[str, Any]) -> torch.Tensor:
-    """All tiles normalized by the engine's function, in the one tensor that is sent."""
+    """All tiles normalized by the engine's function, each in its place in the one tensor that is sent."""
     names = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
-    how = [options[name] for name in names]
+    how = {name: options[name] for name in names}
     every_tile = [tile for of_one in tiles for tile in of_one]
-    pixels = torch.empty((len(every_tile), *every_tile[0].shape), dtype=torch.float32)
+    device = every_tile[0].device
+    mean, std, _ = processor._fuse_mean_std_and_rescale_factor(device=device, **how)
+    pixels = torch.empty((len(every_tile), *every_tile[0].shape), dtype=torch.float32, device=device)
     for normalized, tile in zip(pixels, every_tile, strict=True):
-        normalized.copy_(processor.rescale_and_normalize(tile, *how))
+        processor.normalize(normalized.copy_(tile), mean, std, inplace=True)
     return pixels
+
+
+def join(call: PatchedCall, parts: Any) -> Any:
+    """The one tensor of a list of one, not a copy of it."""
+    if len(parts) == 1 and isinstance(parts[0], torch.Tensor):
+        return parts[0]
+    return call.original(parts)

@@ -27,6 +27,16 @@ CHAT_TILES = (
 )
 """API server: from decoded images to tiles, in vLLM's image processor."""
 
+CHAT_TEXT = (
+    Patch(
+        target=f"{_CHAT}:InternVLMultiModalProcessor._apply_prompt_updates_via_text",
+        replacement="vlmprof_recipes.internvl_chat_text:splice",
+        parameters=("self", "token_ids", "mm_prompt_updates", "encode_segments_separately"),
+        fingerprints=("114e85e3267a1071",),
+    ),
+)
+"""API server: from the prompt's ids to those with the images' among them."""
+
 HF_PREPROCESS = (
     Patch(
         target=f"{_GOT_OCR2}._preprocess",
@@ -53,6 +63,16 @@ HF_PREPROCESS = (
     ),
 )
 """API server: from decoded images to tiles, in transformers' image processor."""
+
+HF_JOIN = (
+    Patch(
+        target="transformers.image_utils:concatenate_list",
+        replacement="vlmprof_recipes.internvl_hf_tiles:join",
+        parameters=("input_list",),
+        fingerprints=("cf4db535260c9e2b",),
+    ),
+)
+"""API server: from an image's tiles to those of the request."""
 
 HF_CROP = (
     Patch(

@@ -6,7 +6,7 @@ from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
 from vlmprof_recipes.idefics3_patches import FIELDS, PREPROCESS
-from vlmprof_recipes.internvl_patches import CHAT_TILES, HF_PREPROCESS
+from vlmprof_recipes.internvl_patches import CHAT_TILES, HF_JOIN, HF_PREPROCESS
 from vlmprof_recipes.qwen3_vl_patches import PATCHIFY
 
 recipe = Recipe(
@@ -42,7 +42,7 @@ recipe = Recipe(
     patches={
         Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS),
         Family.INTERNVL_CHAT: (*CHAT_TILES, *CACHE_KEYS),
-        Family.INTERNVL_HF: (*HF_PREPROCESS, *CACHE_KEYS),
+        Family.INTERNVL_HF: (*HF_PREPROCESS, *HF_JOIN, *CACHE_KEYS),
         Family.QWEN3_VL: (*PATCHIFY, *CACHE_KEYS),
     },
 )

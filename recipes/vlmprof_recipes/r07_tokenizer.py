@@ -5,7 +5,7 @@ from vlmprof_recipes import effects
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
-from vlmprof_recipes.internvl_patches import HF_IMAGES
+from vlmprof_recipes.internvl_patches import CHAT_TEXT, HF_IMAGES
 from vlmprof_recipes.qwen3_vl_patches import TEXT
 
 recipe = Recipe(
@@ -13,14 +13,18 @@ recipe = Recipe(
     slug="tokenizer",
     title="compact placeholder",
     paper="A compact placeholder in the prompt; thousands of repeated image tokens do not pass the tokenizer.",
-    here="vLLM tokenizes the placeholder and expands ids. Beside them HF-native InternVL tokenizes, decodes and "
-    "tokenizes again an expanded text whose ids nobody uses, and Qwen3-VL tokenizes one.",
+    here="vLLM tokenizes the placeholder and expands ids. InternVLChat's `<image>` is no token and is not found "
+    "among them: the expanded prompt is made as a text and tokenized after all. HF-native InternVL tokenizes, "
+    "decodes and tokenizes again an expanded text whose ids nobody uses, and Qwen3-VL tokenizes one.",
     standing={
         Family.IDEFICS3: Standing(
             Need.UPSTREAM,
             "Idefics3MultiModalProcessor._get_prompt_updates expands ids; cached_encode for the tile text",
         ),
-        Family.INTERNVL_CHAT: Standing(Need.UPSTREAM, "BaseMultiModalProcessor._maybe_apply_prompt_updates"),
+        Family.INTERNVL_CHAT: Standing(
+            Need.NEEDED,
+            "BaseMultiModalProcessor._apply_prompt_updates_via_text: `>` and a line break are one",
+        ),
         Family.INTERNVL_HF: Standing(Need.NEEDED, "InternS1MultiModalProcessor._apply_hf_processor_main"),
         Family.QWEN3_VL: Standing(
             Need.NEEDED, "Qwen3VLMultiModalProcessor._get_hf_mm_text; its expanded ids are unused"
@@ -28,8 +32,13 @@ recipe = Recipe(
     },
     diagnose=changing(effects.COMPACT_PLACEHOLDER),
     processes=("api_server",),
-    fits=dict.fromkeys((Family.INTERNVL_HF, Family.QWEN3_VL), (VLLM, TRANSFORMERS)),
+    fits={
+        Family.INTERNVL_CHAT: (VLLM,),
+        Family.INTERNVL_HF: (VLLM, TRANSFORMERS),
+        Family.QWEN3_VL: (VLLM, TRANSFORMERS),
+    },
     patches={
+        Family.INTERNVL_CHAT: (*CHAT_TEXT, *CACHE_KEYS),
         Family.INTERNVL_HF: (*HF_IMAGES, *CACHE_KEYS),
         Family.QWEN3_VL: (*TEXT, *CACHE_KEYS),
     },

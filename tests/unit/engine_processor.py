@@ -28,11 +28,15 @@ def engine_processor(name: str, folder: Path) -> Any:
     return MULTIMODAL_REGISTRY.create_processor(config)
 
 
-def processed(processor: Any, images: list[Any], **data: Any) -> Any:
-    """A prompt with these images, as the engine prepares it: ids, fields, hashes and placeholder ranges."""
-    counts = {"image": len(images)}
-    text = "Look: " + processor.dummy_inputs.get_dummy_text(counts) + " What is it?"
-    items = processor.info.parse_mm_data({"image": images, **data})
+def processed(processor: Any, images: list[Any], text: str = "") -> Any:
+    """A prompt with these images, as the engine prepares it: ids, fields, hashes and placeholder ranges.
+
+    Args:
+        text: with a placeholder for each image; of the engine's own making where it is not given.
+    """
+    if not text:
+        text = "Look: " + processor.dummy_inputs.get_dummy_text({"image": len(images)}) + "\nWhat is it?"
+    items = processor.info.parse_mm_data({"image": images})
     prompt = processor.info.get_tokenizer().encode(text)
     return processor.apply(ProcessorInputs(prompt, items), TimingContext(enabled=False))
 

@@ -12,9 +12,13 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="the models' extra is not installed")
 pytest.importorskip("vllm", reason="vLLM is not installed")
 
+from tokenizers import pre_tokenizers  # noqa: E402
 from transformers.models.got_ocr2.image_processing_got_ocr2 import GotOcr2ImageProcessor  # noqa: E402
 from vllm.model_executor.models.interns1 import InternS1ForConditionalGeneration  # noqa: E402
-from vllm.model_executor.models.internvl import InternVLChatModel  # noqa: E402
+from vllm.model_executor.models.internvl import (  # noqa: E402
+    InternVLChatModel,
+    InternVLMultiModalProcessor,
+)
 from vllm.multimodal.media import ImageMediaIO  # noqa: E402
 from vllm.multimodal.utils import group_and_batch_mm_kwargs  # noqa: E402
 from vllm.transformers_utils.processors.internvl import InternVLImageProcessor  # noqa: E402
@@ -24,6 +28,7 @@ from tests.unit.shared_data import shared_file  # noqa: E402
 from vlmprof.errors import RecipeMisfit  # noqa: E402
 from vlmprof.patching import Family, PatchSet, RecipeSwitch  # noqa: E402
 from vlmprof.patching.registry import check_together, load_recipes  # noqa: E402
+from vlmprof_recipes.internvl_chat_text import _apart_from_text  # noqa: E402
 from vlmprof_recipes.internvl_inputs import (  # noqa: E402
     normalized_after_rescaling,
     normalized_with_rescaling,
@@ -31,13 +36,14 @@ from vlmprof_recipes.internvl_inputs import (  # noqa: E402
 
 _FAMILIES = (Family.INTERNVL_CHAT, Family.INTERNVL_HF)
 _NUMBERS = (1, 2, 7, 8, 11)
-_EXACT = {Family.INTERNVL_CHAT: (1, 8, 11), Family.INTERNVL_HF: (1, 7, 8, 11)}
+_EXACT = {Family.INTERNVL_CHAT: (1, 7, 8, 11), Family.INTERNVL_HF: (1, 7, 8, 11)}
 _CHECKPOINTS = {Family.INTERNVL_CHAT: "InternVL3-2B", Family.INTERNVL_HF: "InternVL3-2B-hf"}
 _PIXELS = {Family.INTERNVL_CHAT: "pixel_values_flat", Family.INTERNVL_HF: "pixel_values"}
 _NORMALIZED = {
     Family.INTERNVL_CHAT: normalized_after_rescaling,
     Family.INTERNVL_HF: normalized_with_rescaling,
 }
+_VIA_TEXT = "vllm.model_executor.models.internvl:InternVLMultiModalProcessor._apply_prompt_updates_via_text"
 _SIZES = [(640, 480), (480, 640), (1920, 1080), (37, 100), (1, 1), (448, 448), (1800, 40), (40, 1800)]
 _ODD = [
     "CMYK_color_no_profile",
@@ -57,28 +63,29 @@ def _sets(family: Family) -> list[tuple[int, ...]]:
 
 
 @pytest.fixture(scope="module")
-def switches() -> Iterator[dict[Family, RecipeSwitch]]:
-    """The recipes of each form, installed in the real vLLM and transformers and all off."""
-    switches, installed = {}, []
+def installed() -> Iterator[dict[Family, tuple[RecipeSwitch, PatchSet]]]:
+    """The recipes of each form, installed in the real vLLM and transformers."""
+    installed = {}
     for family in _FAMILIES:
-        switches[family] = RecipeSwitch.private()
-        patches = PatchSet([load_recipes()[number] for number in _NUMBERS], switches[family], family)
+        switch = RecipeSwitch.private()
+        patches = PatchSet([load_recipes()[number] for number in _NUMBERS], switch, family)
         patches.check()
         patches.apply()
-        installed.append(patches)
-    yield switches
-    counts = [patches.counts() for patches in installed]
-    for patches in reversed(installed):
+        installed[family] = (switch, patches)
+    yield installed
+    counts = [patches.counts() for _, patches in installed.values()]
+    for _, patches in reversed(installed.values()):
         patches.undo()
     failures = {target: each.failures for count in counts for target, each in count.items() if each.failures}
     assert failures == {}, "the engine's own way would hide a recipe that fails"
 
 
-@pytest.fixture(autouse=True)
-def off(switches: dict[Family, RecipeSwitch]) -> None:
+@pytest.fixture
+def switches(installed: dict[Family, tuple[RecipeSwitch, PatchSet]]) -> dict[Family, RecipeSwitch]:
     """Every test starts with all recipes off."""
-    for switch in switches.values():
+    for switch, _ in installed.values():
         switch.set([])
+    return {family: switch for family, (switch, _) in installed.items()}
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +197,53 @@ def test_odd_files_are_decoded_and_processed_as_by_the_engine(
     switch.set(_EXACT[family])
     found = processed(processors[family], [image])
     _assert_same(family, found, expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<image>\nWhat is it?",
+        "<image>\n<image>\nIn what do they differ?",
+        "<|im_start|>user\nFirst:<image>\n\n then <image>, é and ½<|im_end|>\n<|im_start|>assistant\n",
+        "<<image>>\n<img><image></img> end",
+    ],
+)
+def test_ids_of_an_image_are_spliced_into_the_prompt_as_the_tokenizer_would_find_them(
+    installed: dict[Family, tuple[RecipeSwitch, PatchSet]],
+    switches: dict[Family, RecipeSwitch],
+    processors: dict[Family, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+) -> None:
+    """The engine goes through the text where a bracket is in the token of what follows; here always."""
+    family = Family.INTERNVL_CHAT
+
+    def not_found(_processor: Any, token_ids: list[int], updates: Any) -> Any:
+        return token_ids, {modality: [None] * len(each) for modality, each in updates.items()}, {}
+
+    monkeypatch.setattr(InternVLMultiModalProcessor, "_apply_token_matches_with_placeholders", not_found)
+    images = [_image(640, 480, 1), _image(448, 448, 2)][: text.count("<image>")]
+    expected = processed(processors[family], images, text)
+    before = installed[family][1].counts()[_VIA_TEXT].calls
+    switches[family].set([7])
+    found = processed(processors[family], images, text)
+    _assert_same(family, found, expected)
+    assert installed[family][1].counts()[_VIA_TEXT].calls == before + 1
+
+
+def test_a_tokenizer_that_puts_spaces_before_pieces_of_text_is_left_alone(
+    processors: dict[Family, Any],
+) -> None:
+    """InternLM2's does; of it the pieces' ids are not those of the whole."""
+    backend = processors[Family.INTERNVL_CHAT].info.get_tokenizer().backend_tokenizer
+    assert _apart_from_text(SimpleNamespace(backend_tokenizer=backend))
+    spaced = SimpleNamespace(
+        model=backend.model,
+        normalizer=None,
+        pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True),
+        get_added_tokens_decoder=backend.get_added_tokens_decoder,
+    )
+    assert not _apart_from_text(SimpleNamespace(backend_tokenizer=spaced))
 
 
 def test_arrays_beside_images_never_meet_uint8_tiles(
@@ -370,13 +424,13 @@ def test_cuda_graphs_are_filled_with_normalized_tiles(switches: dict[Family, Rec
 
 @pytest.mark.parametrize(
     ("family", "numbers", "absent"),
-    [(Family.INTERNVL_CHAT, (1, 2, 8, 11), 7), (Family.INTERNVL_HF, (1, 7, 8, 11), 2)],
+    [(Family.INTERNVL_CHAT, (1, 2, 7, 8, 11), 10), (Family.INTERNVL_HF, (1, 7, 8, 11), 2)],
 )
 def test_each_form_takes_its_recipes_together_and_says_why_not_the_other_s(
     family: Family, numbers: tuple[int, ...], absent: int
 ) -> None:
-    """The HF-native form has tensors already, vLLM's own form no text beside its images."""
+    """The HF-native form has tensors already, and neither has a mask."""
     recipes = load_recipes()
     check_together(numbers, recipes, family)
-    with pytest.raises(RecipeMisfit, match=f"to {family}: upstream"):
+    with pytest.raises(RecipeMisfit, match=f"to {family}: (upstream|not applicable)"):
         check_together([absent], recipes, family)
