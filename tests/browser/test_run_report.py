@@ -100,6 +100,8 @@ def test_search_says_how_many_frames_and_what_share(usual: Opened, usual_run: Ru
     """The hottest function by name: its total time of the sampled time, in every frame it has."""
     summary = read_summary(usual_run)
     assert summary.split is not None
+    usual.page.locator("#flame").scroll_into_view_if_needed()
+    usual.page.locator("#flame canvas").focus()
     usual.page.keyboard.press("/")
     usual.page.keyboard.type("UnquantizedLinearMethod.apply")
     matched_ns = int(usual.flame("matched-ns"))
@@ -136,10 +138,12 @@ def test_a_stage_opens_its_functions_and_its_flame_graph(usual: Opened) -> None:
 
 def test_every_view_of_the_flame_graph_shows_its_whole_time(usual: Opened) -> None:
     """With waiting shown, the root of each view holds the view's total; hidden, never more."""
-    views = usual.page.locator("#flame select option").evaluate_all("options => options.map(o => o.value)")
+    views = usual.page.locator("#flame select[aria-label^=what] option").evaluate_all(
+        "options => options.map(o => o.value)"
+    )
     assert {"critical", "all", "pid:4101", "tid:4160", "stage:prefill"} <= set(views)
     for view in views:
-        usual.page.locator("#flame select").select_option(view)
+        usual.page.get_by_label("what the flame graph shows").select_option(view)
         waiting = usual.page.locator("#flame input[type=checkbox]")
         if waiting.is_visible():
             assert int(usual.flame("total-ns")) < int(usual.flame("view-ns"))
@@ -215,8 +219,10 @@ def test_hostile_names_are_text_everywhere_and_nothing_of_them_runs(reports: Rep
     for button in page.locator("button.disclose").all():
         button.click()
     page.locator("#requests summary").click()
-    for view in page.locator("#flame select option").evaluate_all("options => options.map(o => o.value)"):
-        page.locator("#flame select").select_option(view)
+    for view in page.locator("#flame select[aria-label^=what] option").evaluate_all(
+        "options => options.map(o => o.value)"
+    ):
+        page.get_by_label("what the flame graph shows").select_option(view)
     box = _box(opened)
     for level in range(0, 14, 3):
         page.mouse.move(box["x"] + 60, box["y"] + (level + 0.5) * BOX_HEIGHT)

@@ -101,7 +101,7 @@ function sampledRequests({ lanes }) {
   return lanes.requests.filter((request) => request.phase === phase).map((request) => request.id);
 }
 
-// "/" goes to the search of the section that is nearest to the middle of the window.
+// "/" goes to the search of the section that has the focus, else of the one nearest to the middle of the window.
 function searchShortcut(event, panels) {
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName ?? "");
   if (event.key !== "/" || typing || event.ctrlKey || event.metaKey) return;
@@ -111,7 +111,8 @@ function searchShortcut(event, panels) {
     return Math.max(top - innerHeight / 2, innerHeight / 2 - bottom, 0);
   };
   const usable = panels.filter((panel) => !panel.bar.hidden);
-  usable.sort((a, b) => distance(a) - distance(b))[0]?.query.focus();
+  const focused = usable.find((panel) => panel.element.contains(document.activeElement));
+  (focused ?? usable.sort((a, b) => distance(a) - distance(b))[0])?.query.focus();
 }
 
 // Plotly takes a second of the main thread to start, and memory: not before its charts come into sight.
