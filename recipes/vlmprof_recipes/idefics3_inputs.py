@@ -15,22 +15,26 @@ _SCALE = 127.5
 
 
 def with_keywords(call: PatchedCall, model: Any, **mm_kwargs: Any) -> Any:
-    """For a method that takes the encoder's inputs as keywords."""
-    return call.original(model, **_completed(model, mm_kwargs))
+    """For a method that takes the encoder's inputs as keywords; recipe 14 normalizes later."""
+    return call.original(model, **_completed(model, mm_kwargs, normalize=not call.is_on(14)))
 
 
 def with_mapping(call: PatchedCall, model: Any, mm_kwargs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
     """For a method that takes the encoder's inputs as one mapping."""
-    return call.original(model, _completed(model, mm_kwargs), *args, **kwargs)
+    return call.original(model, _completed(model, mm_kwargs, normalize=True), *args, **kwargs)
 
 
-def _completed(model: Any, mm_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Inputs as the engine knows them: uint8 tiles normalized, an absent mask stood for by an all-true one."""
+def _completed(model: Any, mm_kwargs: dict[str, Any], *, normalize: bool) -> dict[str, Any]:
+    """Inputs as the engine knows them: uint8 tiles normalized, an absent mask stood for by an all-true one.
+
+    Tiles that came with a mask of their own are normalized in any case: only whole ones may stay uint8.
+    """
     completed = dict(mm_kwargs)
     tiles = completed.pop(UINT8_PIXELS, None)
     if tiles is not None:
         dtype = model.model.vision_model.embeddings.patch_embedding.weight.dtype
-        completed["pixel_values"] = normalized(tiles, dtype)
+        as_sent = not normalize and "pixel_attention_mask" not in completed
+        completed["pixel_values"] = tiles if as_sent else normalized(tiles, dtype)
     pixels = completed.get("pixel_values")
     if pixels is not None and "pixel_attention_mask" not in completed:
         n_tiles, _, height, width = pixels.shape
@@ -66,5 +70,6 @@ def dense_features(
     position_ids = kwargs.get("position_ids")
     if any(pixel_attention_mask.stride()) or position_ids is not None:
         return call.original(model, pixel_values, pixel_attention_mask, **kwargs)
-    dtype = model.vision_model.embeddings.patch_embedding.weight.dtype
-    return model.vision_model(pixel_values=pixel_values.to(dtype), patch_attention_mask=None)
+    if pixel_values.dtype != torch.uint8:
+        pixel_values = pixel_values.to(model.vision_model.embeddings.patch_embedding.weight.dtype)
+    return model.vision_model(pixel_values=pixel_values, patch_attention_mask=None)

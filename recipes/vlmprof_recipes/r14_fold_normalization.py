@@ -1,0 +1,45 @@
+"""Recipe 14: normalization is folded into the weights of the patch embedding."""
+
+from vlmprof.patching import Exactness, Family, Need, Recipe, Standing
+from vlmprof_recipes.diagnosis import Removes, changing
+from vlmprof_recipes.engine_versions import VLLM
+from vlmprof_recipes.idefics3_patches import FEATURES, INPUTS
+from vlmprof_recipes.vision_patches import IDEFICS3_EMBEDDINGS
+
+recipe = Recipe(
+    number=14,
+    slug="fold_normalization",
+    title="normalization folded into the patch embedding",
+    paper="Not in the paper.",
+    here="The patch embedding is linear, and so is normalization: with its factor in the weights and its offset in "
+    "the bias, uint8 tiles are embedded as they come. Nothing normalized is ever written to memory. On a CPU "
+    "that cannot multiply bfloat16 the embedding is computed in float32.",
+    standing={
+        Family.IDEFICS3: Standing(Need.NEEDED, "Idefics2VisionEmbeddings.forward takes normalized tiles"),
+        Family.INTERNVL_CHAT: Standing(
+            Need.NOT_APPLICABLE, "mean and deviation differ by channel: the worker's float32 pass stays"
+        ),
+        Family.INTERNVL_HF: Standing(Need.NOT_APPLICABLE, "as InternVLChat"),
+        Family.QWEN3_VL: Standing(
+            Need.UPSTREAM,
+            "FusedMMInputNorm normalizes patches in front of the embedding, in one kernel on a GPU",
+        ),
+    },
+    diagnose=changing(
+        {
+            Family.IDEFICS3: (
+                Removes("Conv2dLayer._forward_mulmat", at="F.linear(", share=0.8, spread=0.1),
+                Removes("Conv2dLayer._forward_mulmat", at="reshape(", share=0.5, spread=0.2),
+            )
+        }
+    ),
+    processes=("worker",),
+    exactness=Exactness.TOLERANCE,
+    tolerance="Products are rounded once less or once more. Relative RMS error of the patch embedding against "
+    "float64: computed in float32 it is smaller than the engine's, in bfloat16 by a fifth larger; see "
+    "benchmarks/results/patch_embedding.md.",
+    # Only whole uint8 tiles can be embedded as they come.
+    needs=(8, 10),
+    fits={Family.IDEFICS3: (VLLM,)},
+    patches={Family.IDEFICS3: (*INPUTS, *FEATURES, *IDEFICS3_EMBEDDINGS)},
+)

@@ -1,0 +1,50 @@
+"""Recipe 15: the vision encoder computes in float32 where the processor cannot multiply bfloat16."""
+
+from vlmprof.patching import Exactness, Family, Need, Recipe, Standing
+from vlmprof_recipes.diagnosis import Removes, removing
+from vlmprof_recipes.engine_versions import VLLM
+from vlmprof_recipes.vision_patches import (
+    IDEFICS3_FLOAT32,
+    INTERNVL_CHAT_FLOAT32,
+    INTERNVL_HF_FLOAT32,
+    QWEN3_VL_FLOAT32,
+)
+
+_NEEDED = Standing(
+    Need.NEEDED,
+    "dispatch_cpu_unquantized_gemm falls back to torch's linear below AVX-512; elsewhere nothing is changed. "
+    "--dtype float32 does it for the whole model",
+)
+
+recipe = Recipe(
+    number=15,
+    slug="float32_vision",
+    title="vision encoder in float32 on a CPU without bfloat16",
+    paper="Not in the paper, whose servers have GPUs.",
+    here="oneDNN multiplies bfloat16 from AVX-512 on. Below it, torch widens every operand of every product by "
+    "itself, and a matrix product takes six times as long as in float32. The encoder's weights are kept in "
+    "both types, 4 more bytes a parameter, made by the first request with an image; the language model stays "
+    "as it is. On a GPU, and on a CPU that has bfloat16, the recipe changes nothing.",
+    standing=dict.fromkeys(Family, _NEEDED),
+    diagnose=removing(
+        Removes(
+            "dispatch_cpu_unquantized_gemm.<locals>.<lambda>",
+            at="torch.nn.functional.linear(",
+            share=0.8,
+            spread=0.1,
+        ),
+        Removes("Conv?dLayer._forward_mulmat", at="F.linear(", share=0.8, spread=0.1),
+        note="counts the language model's products too, which stay as they are",
+    ),
+    processes=("worker",),
+    exactness=Exactness.TOLERANCE,
+    tolerance="The encoder's features are rounded to bfloat16 once, at the end, and so are nearer to float64 than "
+    "the engine's.",
+    fits=dict.fromkeys(Family, (VLLM,)),
+    patches={
+        Family.IDEFICS3: IDEFICS3_FLOAT32,
+        Family.INTERNVL_CHAT: INTERNVL_CHAT_FLOAT32,
+        Family.INTERNVL_HF: INTERNVL_HF_FLOAT32,
+        Family.QWEN3_VL: QWEN3_VL_FLOAT32,
+    },
+)

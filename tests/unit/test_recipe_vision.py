@@ -1,0 +1,171 @@
+"""Recipes 14 and 15: the worker's patch embedding and vision encoder, near to float64 and switched by the call."""
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the models' extra is not installed")
+
+from vlmprof_recipes import idefics3_embeddings, vision_float32  # noqa: E402
+from vlmprof_recipes.idefics3_embeddings import embed, fold  # noqa: E402
+from vlmprof_recipes.vision_float32 import in_float32  # noqa: E402
+
+_PATCH, _EDGE, _HIDDEN = 16, 64, 32
+
+
+class _Call:
+    """A call with some recipes on, of a module's own forward."""
+
+    def __init__(self, original: Any, *numbers: int) -> None:
+        self._numbers = numbers
+        self.original = original
+
+    def is_on(self, number: int) -> bool:
+        return number in self._numbers
+
+
+def _tiles(count: int) -> Any:
+    generator = torch.Generator().manual_seed(count)
+    return torch.randint(0, 256, (count, 3, _EDGE, _EDGE), dtype=torch.uint8, generator=generator)
+
+
+def _convolution(dtype: Any, *, bias: bool = True) -> Any:
+    torch.manual_seed(0)
+    return torch.nn.Conv2d(3, _HIDDEN, _PATCH, stride=_PATCH, bias=bias).to(dtype)
+
+
+def _expected(tiles: Any, convolution: Any) -> Any:
+    """[tiles, patches, hidden] in float64: normalized, then convolved."""
+    normalized = (tiles.double() - 127.5) / 127.5
+    bias = None if convolution.bias is None else convolution.bias.double()
+    embedded = torch.nn.functional.conv2d(normalized, convolution.weight.double(), bias, stride=_PATCH)
+    return embedded.flatten(2).transpose(1, 2)
+
+
+def _relative_rms(found: Any, expected: Any) -> float:
+    return float(((found.double() - expected).norm() / expected.norm()).detach())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_folded_weights_embed_uint8_tiles_as_normalized_ones(bias: bool) -> None:
+    """In float64 nothing is rounded but the weights: the two differ by what a double holds of them."""
+    convolution, tiles = _convolution(torch.float64, bias=bias), _tiles(3)
+    with torch.inference_mode():
+        found = embed(tiles, *fold(convolution.weight, convolution.bias, torch.float64), _PATCH)
+    assert found.shape == (3, (_EDGE // _PATCH) ** 2, _HIDDEN)
+    assert _relative_rms(found, _expected(tiles, convolution)) < 1e-12
+
+
+def test_black_and_white_tiles_are_the_two_ends_of_the_scale() -> None:
+    """0 is normalized to -1 and 255 to 1: embeddings are bias less and plus the sum of the weights."""
+    convolution = _convolution(torch.float64)
+    ends = torch.stack([torch.zeros(3, _EDGE, _EDGE), torch.full((3, _EDGE, _EDGE), 255.0)]).to(torch.uint8)
+    with torch.inference_mode():
+        black, white = embed(ends, *fold(convolution.weight, convolution.bias, torch.float64), _PATCH)
+    total = convolution.weight.detach().flatten(1).sum(1)
+    assert torch.allclose(black[0], convolution.bias.detach() - total)
+    assert torch.allclose(white[0], convolution.bias.detach() + total)
+
+
+def test_float32_is_nearer_to_float64_than_the_engine_s_bfloat16() -> None:
+    """The engine rounds the pixels and each sum to bfloat16, of 8 bits."""
+    convolution, tiles = _convolution(torch.bfloat16), _tiles(4)
+    expected = _expected(tiles, convolution)
+    with torch.inference_mode():
+        pixels = ((tiles.float() - 127.5) / 127.5).to(torch.bfloat16)
+        engines = convolution(pixels).flatten(2).transpose(1, 2)
+        found = embed(tiles, *fold(convolution.weight, convolution.bias, torch.float32), _PATCH)
+    assert _relative_rms(found, expected) < 1e-5 < _relative_rms(engines, expected)
+
+
+class _Embeddings(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """As far as the recipe sees of the engine's embeddings: a convolution and positions."""
+
+    def __init__(self, dtype: Any) -> None:
+        super().__init__()
+        self.patch_embedding = _convolution(dtype)
+        self.patch_size = _PATCH
+        self.position_embedding = torch.nn.Embedding((_EDGE // _PATCH) ** 2, _HIDDEN).to(dtype)
+
+    def get_position_ids(self, mask: Any) -> Any:
+        return torch.arange(mask[0].numel())[None].expand(len(mask), -1)
+
+    def forward(self, pixel_values: Any, patch_attention_mask: Any) -> Any:
+        embedded = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+        return embedded + self.position_embedding(self.get_position_ids(patch_attention_mask))
+
+
+def _whole(count: int) -> Any:
+    return torch.ones(count, _EDGE // _PATCH, _EDGE // _PATCH, dtype=torch.bool)
+
+
+def test_uint8_tiles_are_embedded_with_positions_and_others_by_the_engine() -> None:
+    """In float32 the sums differ by their order alone."""
+    embeddings, tiles = _Embeddings(torch.float32), _tiles(2)
+    call: Any = _Call(lambda module, *args: module(*args))
+    normalized = (tiles.float() - 127.5) / 127.5
+    with torch.inference_mode():
+        engines = idefics3_embeddings.folded(call, embeddings, normalized, _whole(2))
+        found = idefics3_embeddings.folded(call, embeddings, tiles, _whole(2))
+    assert torch.equal(engines, embeddings(normalized, _whole(2)))
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, engines, atol=1e-5)
+
+
+@pytest.fixture
+def without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vision_float32, "multiplies_bfloat16", lambda: False)
+
+
+def _seen(layer: Any, *numbers: int) -> tuple[list[Any], Any]:
+    """Types of weight and input during a call with these recipes on, and what the call returned."""
+    seen: list[Any] = []
+
+    def forward(module: Any, features: Any) -> Any:
+        seen.extend([module.weight.dtype, features.dtype])
+        return module(features)
+
+    call: Any = _Call(forward, *numbers)
+    with torch.inference_mode():
+        found = in_float32(call, layer, torch.ones(2, 8, dtype=torch.bfloat16))
+    return seen, found
+
+
+@pytest.mark.usefixtures("without_bfloat16")
+def test_a_module_is_called_in_float32_while_the_recipe_is_on_and_left_as_it_was() -> None:
+    """The weight tensor after the call is the very one from before, and the result has the engine's type."""
+    layer = torch.nn.Linear(8, 4).to(torch.bfloat16)
+    storage = layer.weight.data_ptr()
+    assert _seen(layer, 15)[0] == [torch.float32, torch.float32]
+    assert (layer.weight.dtype, layer.weight.data_ptr()) == (torch.bfloat16, storage)
+    assert _seen(layer, 15)[1].dtype == torch.bfloat16
+    assert _seen(layer)[0] == [torch.bfloat16, torch.bfloat16]
+
+
+@pytest.mark.usefixtures("without_bfloat16")
+def test_weights_are_put_back_when_the_module_raises() -> None:
+    """The engine's own way, which is taken next, finds its own weights."""
+    layer = torch.nn.Linear(8, 4).to(torch.bfloat16)
+
+    def fail(*_args: Any) -> Any:
+        raise ValueError("broken")
+
+    call: Any = _Call(fail, 15)
+    with pytest.raises(ValueError, match="broken"):
+        in_float32(call, layer, torch.ones(2, 8))
+    assert layer.weight.dtype == torch.bfloat16
+
+
+@pytest.mark.usefixtures("without_bfloat16")
+def test_a_weight_that_the_engine_packed_away_leaves_the_module_alone() -> None:
+    """oneDNN's packed weights leave an empty parameter: there is nothing to widen."""
+    layer = torch.nn.Linear(8, 4).to(torch.bfloat16)
+    layer.spare = torch.nn.Parameter(torch.empty(0, dtype=torch.bfloat16))
+    assert _seen(layer, 15)[0] == [torch.bfloat16, torch.bfloat16]
+
+
+def test_a_processor_with_bfloat16_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where oneDNN has kernels, float32 would be the slower one."""
+    monkeypatch.setattr(vision_float32, "multiplies_bfloat16", lambda: True)
+    layer = torch.nn.Linear(8, 4).to(torch.bfloat16)
+    assert _seen(layer, 15)[0] == [torch.bfloat16, torch.bfloat16]
