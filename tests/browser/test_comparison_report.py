@@ -20,9 +20,9 @@ pytestmark = pytest.mark.browser
 READY = "html[data-ready=charts], p.failure"
 
 
-def _open(reports: Reports, folders: Sequence[RunFolder], result: ComparisonResult) -> Opened:
-    path = folders[-1].path / "comparison.html"
-    path.write_text(render(folders, result), encoding="utf-8")
+def open_page(reports: Reports, path: Path, html: str) -> Opened:
+    """Write a page, open it from disk, and wait until it has drawn what it can."""
+    path.write_text(html, encoding="utf-8")
     page = reports.browser.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
     opened = Opened(page)
     page.add_init_script(WATCH)
@@ -35,6 +35,10 @@ def _open(reports: Reports, folders: Sequence[RunFolder], result: ComparisonResu
     page.goto(path.as_uri())
     page.wait_for_selector(READY, state="attached", timeout=60_000)
     return opened
+
+
+def _open(reports: Reports, folders: Sequence[RunFolder], result: ComparisonResult) -> Opened:
+    return open_page(reports, folders[-1].path / "comparison.html", render(folders, result))
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from vlmprof.errors import UsageError
 
 if TYPE_CHECKING:
     from vlmprof.model.ladder import LadderResult
+    from vlmprof.model.run_folder import RunFolder
     from vlmprof.session.ladder import LadderOptions
 
 
@@ -89,11 +90,21 @@ def _measure_and_print(options: "LadderOptions", *, as_json: bool) -> None:
     with ConsoleProgress() as progress:
         folder, result = measure_ladder(options, progress)
         progress.step("Writing the report")
-        pages = [str(write_report(folder)), str(_write_markdown(folder.path / "ladder.md", result))]
+        write_report(folder)
+        pages = [str(_write_page(folder)), str(_write_markdown(folder.path / "ladder.md", result))]
     if as_json:
         print(msgspec.json.encode({"reports": pages, **msgspec.to_builtins(result)}).decode())
     else:
         print_ladder(result, pages, Console())
+
+
+def _write_page(folder: "RunFolder") -> Path:
+    from vlmprof.cli.report import find_report
+    from vlmprof.model.run_folder import write_atomically
+
+    page: str = find_report("ladder")(folder)
+    write_atomically(folder.path / "ladder.html", page.encode())
+    return folder.path / "ladder.html"
 
 
 def _write_markdown(path: Path, result: "LadderResult") -> Path:

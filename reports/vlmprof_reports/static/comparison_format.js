@@ -2,7 +2,6 @@
 
 import { el } from "./dom.js";
 import { NS_PER_MS } from "./format.js";
-import { page } from "./data.js";
 
 export const VERDICTS = {
   faster: { mark: "▼", name: "faster" },
@@ -55,5 +54,3 @@ export function sideName(side) {
 export function recipesOf(side) {
   return side.recipe_set ? `recipes ${side.recipe_set}` : "no recipes";
 }
-
-export const comparisons = page.result.comparisons;

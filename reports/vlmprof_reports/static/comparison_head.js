@@ -5,7 +5,6 @@ import { page } from "./data.js";
 import {
   badge,
   changeOf,
-  comparisons,
   formatChange,
   formatInterval,
   formatSigned,
@@ -15,6 +14,8 @@ import {
   shareOf,
   sideName,
 } from "./comparison_format.js";
+
+export const comparisons = page.result.comparisons;
 
 const TILES = [
   ["ttft_p50", "TTFT p50"],

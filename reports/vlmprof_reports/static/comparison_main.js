@@ -2,8 +2,7 @@
 
 import { el, hideTooltip, onThemeChange } from "./dom.js";
 import { loadDetails, loadPlotly, page } from "./data.js";
-import { comparisons } from "./comparison_format.js";
-import { head } from "./comparison_head.js";
+import { comparisons, head } from "./comparison_head.js";
 import { Charts } from "./comparison_charts.js";
 import { comparedWaterfall } from "./comparison_waterfall.js";
 import { DiffFlame } from "./comparison_flame.js";
