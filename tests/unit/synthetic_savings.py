@@ -16,7 +16,7 @@ from vlmprof.analysis.suggest_model import SampledRun, SavingModel
 from vlmprof.model.request import Phase
 from vlmprof.model.results import RequestBreakdown, SegmentResult
 from vlmprof.model.tables import FRAMES, SAMPLES, STACKS
-from vlmprof.patching import Diagnosis, Effect, Family, Patch, Recipe
+from vlmprof.patching import Diagnosis, Effect, Exactness, Family, Patch, Recipe
 
 API, WORKER = 10, 20
 REQUEST_NS = 1000
@@ -107,7 +107,12 @@ def model(
     return SavingModel(replace(run or sampled_run(), **changes), effects)
 
 
-def recipe(number: int, needs: tuple[int, ...] = (), conflicts: tuple[int, ...] = ()) -> Recipe:
+def recipe(
+    number: int,
+    needs: tuple[int, ...] = (),
+    conflicts: tuple[int, ...] = (),
+    exactness: Exactness = Exactness.EXACT,
+) -> Recipe:
     """A recipe with a patch for SmolVLM."""
     patch = Patch("engine:f", "recipe:g", parameters=(), fingerprints=())
     return Recipe(
@@ -120,5 +125,6 @@ def recipe(number: int, needs: tuple[int, ...] = (), conflicts: tuple[int, ...] 
         diagnose=lambda run: Diagnosis(),
         needs=needs,
         conflicts=conflicts,
+        exactness=exactness,
         patches={Family.IDEFICS3: (patch,)},
     )

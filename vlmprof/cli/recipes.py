@@ -31,6 +31,7 @@ _FAMILY_NAMES = {
 }
 _STYLES = {"needed": "bold", "flag": "cyan", "upstream": "dim", "not applicable": "dim"}
 _SHORT = {"not applicable": "n/a"}
+_TITLE_WIDTH = 26
 _LEGEND = (
     "[green]✓[/] can be switched on here   [red]✗[/] written for other versions   "
     "~ outputs within a tolerance   ↻ by restart"
@@ -151,7 +152,7 @@ def _by_family(recipes: list["Recipe"], families: list["Family"], found: _Found)
     table = _table("", "recipe", "", *(_FAMILY_NAMES[family.name] for family in families))
     for recipe in recipes:
         cells = [_cell(recipe, family, found[recipe.number, family]) for family in families]
-        table.add_row(str(recipe.number), recipe.title, _marks(recipe), *cells)
+        table.add_row(str(recipe.number), _title(recipe), _marks(recipe), *cells)
     return table
 
 
@@ -163,8 +164,14 @@ def _of_one(recipes: list["Recipe"], family: "Family", found: _Found) -> "Table"
         standing = recipe.standing.get(family)
         where = standing.where if standing else ""
         cell = _cell(recipe, family, found[recipe.number, family])
-        table.add_row(str(recipe.number), recipe.title, _marks(recipe), cell, where)
+        table.add_row(str(recipe.number), _title(recipe), _marks(recipe), cell, where)
     return table
+
+
+def _title(recipe: "Recipe") -> str:
+    from vlmprof.cli.terminal_text import keep_start
+
+    return keep_start(recipe.title, _TITLE_WIDTH)
 
 
 def _marks(recipe: "Recipe") -> str:
