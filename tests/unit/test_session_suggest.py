@@ -37,8 +37,9 @@ def test_a_run_of_smolvlm_is_told_to_drop_the_mask_first(run: RunFolder) -> None
     assert result.suggestions[0].number == 10
     savings = [each.saving.saving_ns for each in result.suggestions]
     assert savings == sorted(savings, reverse=True)
-    listed = [each.number for each in (*result.suggestions, *result.not_suggested)]
-    assert sorted(listed) == sorted(load_recipes())
+    suggested = [each.number for each in result.suggestions]
+    others = [each.number for each in result.not_suggested]
+    assert sorted(suggested + others) == sorted(load_recipes())
     assert all(each.reason for each in result.not_suggested)
     for each in result.suggestions:
         assert each.saving.low_ns <= each.saving.saving_ns <= each.saving.high_ns

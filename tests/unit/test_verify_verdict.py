@@ -92,10 +92,10 @@ def test_a_server_s_caches_calls_and_decisions_are_a_fault_of_any_recipe(
 
 def test_other_pixels_and_texts_are_a_fault_of_an_exact_recipe_alone() -> None:
     """A tolerance recipe says why its outputs may differ."""
-    pixels, text = {"max_difference": 0.25}, {"text_equal": False}
+    pixels = {"max_difference": 0.25}
     assert _faults(processed=pixels) == ["a.jpg: pixels differ by up to 0.25"]
-    assert _faults(**text) == ["a.jpg in float32: the greedy text differs"]
-    assert _faults(Exactness.TOLERANCE, processed=pixels, **text) == []
+    assert _faults(text_equal=False) == ["a.jpg in float32: the greedy text differs"]
+    assert _faults(Exactness.TOLERANCE, processed=pixels, text_equal=False) == []
 
 
 def test_a_text_in_bfloat16_may_differ() -> None:
