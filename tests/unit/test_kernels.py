@@ -8,10 +8,15 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+from tests.unit.gpu_timeline import table
 from tests.unit.shared_data import shared_file
-from vlmprof.analysis.kernels import FAMILIES, family_of, find_period, kernel_breakdown, layer_starts
+from vlmprof.analysis.kernel_comparison import compare_layers
+from vlmprof.analysis.kernel_families import FAMILIES, family_of
+from vlmprof.analysis.kernel_layers import find_period, layer_starts
+from vlmprof.analysis.kernel_phases import breakdown_by_phase
+from vlmprof.analysis.kernels import LayerPattern, kernel_breakdown
 from vlmprof.cli.main import app
-from vlmprof.errors import FileUnreadable
+from vlmprof.errors import FileUnreadable, UsageError
 from vlmprof.model.tables import GPU_KERNELS
 from vlmprof.read.kineto import read_kineto
 from vlmprof.session.import_files import import_files
@@ -93,6 +98,8 @@ def test_layers_are_found_between_what_comes_once() -> None:
     assert (list(result.layer.names), result.layer.layers) == (_LAYER, 6)
     assert result.layer.mean_ns == 75
     assert result.layer.spread_ns == pytest.approx(17.078, abs=0.001)
+    assert result.layer.kernel_ns == (15, 15, 15, 15, 15)
+    assert result.layer.family_spread_ns["gemm"] == pytest.approx(6.831, abs=0.001)
     assert result.layer.family_ns == {"norm": 15, "gemm": 30, "attention": 15, "activation": 15}
 
 
@@ -136,6 +143,47 @@ def test_layers_of_real_models_are_found(fragment: str, kernels: int, layers: in
     assert (len(layer.names), layer.layers) == (kernels, layers)
 
 
+def _layers_of(names: list[str], durations_ns: list[int]) -> LayerPattern:
+    layer = kernel_breakdown(_table(names * 4, durations_ns * 4)).layer
+    assert layer is not None
+    return layer
+
+
+def test_the_balance_of_a_quantized_layer_is_made_of_gains_and_costs() -> None:
+    """The paper's figure 4: products gain 1.39 us, 1.1 times; quantization in norm and activation costs 5.50.
+
+    15.29 - 13.90 us of products, 3.00 + 2.00 us against 6.00 + 4.50 us; attention is equal: 4.11 us slower.
+    """
+    plain = _layers_of(["rms_norm", "gemm_a", "flash_fwd_kernel", "silu_kernel"], [3000, 15290, 700, 2000])
+    quantized = _layers_of(
+        ["rms_norm_static_fp8_quant", "gemm_fp8", "flash_fwd_kernel", "silu_mul_quant"],
+        [6000, 13900, 700, 4500],
+    )
+    found = compare_layers(plain, quantized)
+    assert [(each.part, round(each.change_ns)) for each in found.parts] == [
+        ("matrix products", -1390),
+        ("norm, activation and quantization", 5500),
+        ("everything else", 0),
+    ]
+    assert found.balance_ns == pytest.approx(4110)
+    assert found.parts[0].first_ns / found.parts[0].second_ns == pytest.approx(1.1)
+    both = [pair.name for pair in found.kernels if min(pair.counts)]
+    assert both == ["flash_fwd_kernel"] == [pair.name for pair in found.kernels[-1:]]
+    assert len(found.kernels) == 7
+
+
+def test_phases_have_their_own_kernels_and_layers() -> None:
+    """Vision 1 kernel, decode 4 layers of 5; one kernel is of no phase, and in none of them."""
+    names = ["conv2d", *_LAYER * 4, "embedding"]
+    phases = ["vision", *["decode"] * 20, None]
+    rows = [{"table": "gpu_kernels", "row": row, "phase": phase} for row, phase in enumerate(phases)]
+    found = breakdown_by_phase(_table(names, [10] * 22), table("gpu_attribution", rows))
+    assert [(phase, each.kernels) for phase, each in found.items()] == [("vision", 1), ("decode", 20)]
+    assert found["decode"].layer is not None
+    assert found["decode"].layer.layers == 4
+    assert breakdown_by_phase(_table(names, [10] * 22), table("gpu_attribution", [])) == {}
+
+
 def test_the_command_shows_one_run_and_two_side_by_side(tmp_path: Path) -> None:
     """gemm in both, quantization in one; what only one layer has is named."""
     for name, fragment in (("nvidia", "e443f32f"), ("vit", "0702619a")):
@@ -147,8 +195,14 @@ def test_the_command_shows_one_run_and_two_side_by_side(tmp_path: Path) -> None:
     assert document["families"][0]["family"] == "gemm"
     both = runner.invoke(app, ["kernels", str(tmp_path / "nvidia"), str(tmp_path / "vit")])
     assert both.exit_code == 0, both.output
-    for text in ("quantize", "Per layer, us", "only in a layer of nvidia: void vllm::scaled_fp8_quant"):
+    for text in ("quantize", "Per layer, us", "A layer, kernel by kernel", "only in", "balance: gains"):
         assert text in both.stdout
+    assert "vllm::scaled_fp8_quant_kernel" in both.stdout
+    alone = runner.invoke(app, ["kernels", str(tmp_path / "nvidia"), "--phase", "prefill"])
+    assert alone.stdout.startswith("Kernels by family in prefill")
+    absent = runner.invoke(app, ["kernels", str(tmp_path / "nvidia"), "--phase", "decode"])
+    assert isinstance(absent.exception, UsageError)
+    assert "there is all, prefill" in absent.exception.message
 
 
 def test_a_run_without_kernels_is_told(tmp_path: Path) -> None:

@@ -1,43 +1,54 @@
-"""GPU kernels by family and by transformer layer; of two runs, what each layer costs in both."""
+"""GPU kernels by family and by transformer layer, of a whole run or of one of its phases."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
-Ints = npt.NDArray[np.int64]
+from vlmprof.analysis.kernel_families import FAMILIES, family_of
+from vlmprof.analysis.kernel_layers import Ints, find_period, layer_starts
 
-# The first that matches counts: names of fused kernels, and types within names, fit several.
-_PATTERNS: tuple[tuple[str, str], ...] = (
-    ("communication", r"nccl|rccl|all_?reduce|all_?gather|reduce_scatter"),
-    ("quantize", r"(?<!de)quant(?!ized_?gemm)|per_token_cast"),
-    ("attention", r"fmha|flash_?(fwd|attn|bwd)|attention|reshape_and_cache|BatchPrefill|BatchDecode"),
-    (
-        "gemm",
-        r"gemm|gemv|nvjet|Cijk_|matmul|(^|\W)bmm_|fprop|xmma|cublas|cutlass\w*::(device_)?Kernel|conv\dd",
-    ),
-    ("rotary", r"rotary|rope(?![a-z])"),
-    ("norm", r"(rms|layer|group)_?norm|triton\w*rsqrt"),
-    ("activation", r"silu|gelu|swiglu|relu|tanh_kernel|sigmoid"),
-    ("copy", r"copy|memcpy|CatArray|nchwToNhwc|nhwcToNchw|transpose|gather|indexSelect|index_elementwise"),
-)
-_FAMILIES = tuple((family, re.compile(pattern, re.IGNORECASE)) for family, pattern in _PATTERNS)
-FAMILIES = (*(family for family, _ in _FAMILIES), "other")
+__all__ = [
+    "FAMILIES",
+    "FamilyTime",
+    "KernelBreakdown",
+    "KernelColumns",
+    "LayerPattern",
+    "breakdown_of_columns",
+    "family_of",
+    "kernel_breakdown",
+    "kernel_columns",
+    "place_of",
+]
 
-_SHORTEST_LAYER, _LONGEST_LAYER = 4, 256
-_FEWEST_LAYERS = 3
-_ENOUGH_OF_BEST = 0.95
 _ENOUGH_KERNELS = 1_000_000
 """A layer's length is found in the first kernels of a stream: later ones have no other."""
 
 
-def family_of(name: str) -> str:
-    """The family of a kernel, by its name; `"other"` where no pattern fits."""
-    return next((family for family, pattern in _FAMILIES if pattern.search(name)), "other")
+@dataclass(frozen=True, slots=True, eq=False)
+class KernelColumns:
+    """n kernels.
+
+    Attributes:
+        name: index in `names` of each.
+        place: a number for its process, device and stream.
+    """
+
+    names: Sequence[str]
+    name: Ints
+    place: Ints
+    start_ns: Ints
+    end_ns: Ints
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def where(self, rows: Ints) -> "KernelColumns":
+        """Some of the kernels."""
+        return KernelColumns(
+            self.names, self.name[rows], self.place[rows], self.start_ns[rows], self.end_ns[rows]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +70,24 @@ class LayerPattern:
 
     Attributes:
         names: the kernels of one layer in their order.
+        kernel_ns: mean of each of them over the layers.
         layers: how often it was found.
         mean_ns, spread_ns: of the sum of a layer's kernels; spread is the standard deviation over layers.
-        family_ns: mean time of each family in a layer.
+        family_ns, family_spread_ns: the same of each family in a layer.
     """
 
     names: tuple[str, ...]
+    kernel_ns: tuple[float, ...]
     layers: int
     mean_ns: float
     spread_ns: float
     family_ns: dict[str, float]
+    family_spread_ns: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class KernelBreakdown:
-    """All kernels of a run.
+    """All kernels of a run, or of a phase.
 
     Attributes:
         families: every family that occurs, the most time first.
@@ -86,15 +100,38 @@ class KernelBreakdown:
     layer: LayerPattern | None
 
 
+def kernel_columns(kernels: Any) -> KernelColumns:
+    """The table `gpu_kernels` as columns."""
+    encoded = kernels["name"].unify_dictionaries().combine_chunks()
+    pid, device, stream, start_ns, end_ns, name = (
+        column.to_numpy(zero_copy_only=False).astype(np.int64)
+        for column in (
+            *(kernels[each].combine_chunks() for each in ("pid", "device", "stream", "start_ns", "end_ns")),
+            encoded.indices,
+        )
+    )
+    names = [text or "" for text in encoded.dictionary.to_pylist()]
+    return KernelColumns(names, name, place_of(pid, device, stream), start_ns, end_ns)
+
+
+def place_of(pid: Ints, device: Ints, stream: Ints) -> Ints:
+    """One number for a process, a device and a stream."""
+    return pid << 40 ^ device << 32 ^ stream
+
+
 def kernel_breakdown(kernels: Any) -> KernelBreakdown:
-    """Kernels of the table GPU_KERNELS by family and layer.
+    """The table `gpu_kernels` by family and layer."""
+    return breakdown_of_columns(kernel_columns(kernels))
+
+
+def breakdown_of_columns(kernels: KernelColumns) -> KernelBreakdown:
+    """Kernels by family and layer.
 
     Times are sums over kernels: those that overlap on several streams count several times.
     """
-    names, codes = _names(kernels)
-    durations_ns = (kernels["end_ns"].to_numpy() - kernels["start_ns"].to_numpy()).astype(np.int64)
-    family_of_code = np.array([FAMILIES.index(family_of(name)) for name in names], np.int64)
-    families = family_of_code[codes] if len(codes) else codes
+    durations_ns = kernels.end_ns - kernels.start_ns
+    family_of_name = np.array([FAMILIES.index(family_of(name)) for name in kernels.names], np.int64)
+    families = family_of_name[kernels.name] if len(kernels) else kernels.name
     totals_ns = np.bincount(families, durations_ns, len(FAMILIES))
     counts = np.bincount(families, minlength=len(FAMILIES))
     found = [
@@ -103,78 +140,41 @@ def kernel_breakdown(kernels: Any) -> KernelBreakdown:
         if count
     ]
     return KernelBreakdown(
-        kernels=len(codes),
+        kernels=len(kernels),
         total_ns=int(durations_ns.sum()),
         families=sorted(found, key=lambda each: -each.total_ns),
-        layer=_layer(kernels, names, codes, durations_ns),
+        layer=_layer(kernels, durations_ns),
     )
 
 
-def _names(kernels: Any) -> tuple[list[str], Ints]:
-    encoded = kernels["name"].unify_dictionaries().combine_chunks()
-    return [name or "" for name in encoded.dictionary.to_pylist()], encoded.indices.to_numpy().astype(
-        np.int64
-    )
-
-
-def _layer(kernels: Any, names: Sequence[str], codes: Ints, durations_ns: Ints) -> LayerPattern | None:
+def _layer(kernels: KernelColumns, durations_ns: Ints) -> LayerPattern | None:
     """The pattern of the stream with the most kernels."""
-    if not len(codes):
+    if not len(kernels):
         return None
-    pid, device, stream = (kernels[name].to_numpy().astype(np.int64) for name in ("pid", "device", "stream"))
-    place = pa.array(pid << 40 ^ device << 32 ^ stream).dictionary_encode().indices.to_numpy()
-    rows = np.flatnonzero(place == np.bincount(place).argmax())
-    rows = rows[np.argsort(kernels["start_ns"].to_numpy()[rows], kind="stable")]
-    sequence = codes[rows]
-    is_gemm = np.array([family_of(name) == "gemm" for name in names])[sequence]
+    places, place = np.unique(kernels.place, return_inverse=True)
+    rows = np.flatnonzero(place == np.bincount(place, minlength=len(places)).argmax())
+    rows = rows[np.argsort(kernels.start_ns[rows], kind="stable")]
+    sequence = kernels.name[rows]
+    is_gemm = np.array([family_of(name) == "gemm" for name in kernels.names])[sequence]
     period = find_period(sequence[:_ENOUGH_KERNELS], is_gemm)
     if not period:
         return None
     starts = layer_starts(sequence, period)
-    blocks = rows[starts[:, None] + np.arange(period)]
-    times_ns = durations_ns[blocks]
-    pattern = tuple(names[code] for code in sequence[starts[0] : starts[0] + period])
-    family_ns: dict[str, float] = {}
-    for name, mean_ns in zip(pattern, times_ns.mean(axis=0).tolist(), strict=True):
-        family_ns[family_of(name)] = family_ns.get(family_of(name), 0.0) + mean_ns
+    names = [kernels.names[code] for code in sequence[starts[0] : starts[0] + period].tolist()]
+    return _pattern(names, durations_ns[rows[starts[:, None] + np.arange(period)]])
+
+
+def _pattern(names: Sequence[str], times_ns: Ints) -> LayerPattern:
+    """times_ns: (layers, kernels of one)."""
+    family = np.array([family_of(name) for name in names])
+    of_family = {each: times_ns[:, family == each].sum(axis=1) for each in dict.fromkeys(family.tolist())}
     layer_ns = times_ns.sum(axis=1)
-    return LayerPattern(pattern, len(starts), float(layer_ns.mean()), float(layer_ns.std()), family_ns)
-
-
-def find_period(sequence: Ints, is_gemm: npt.NDArray[np.bool_]) -> int:
-    """The shortest length of a layer that explains nearly as many kernels as any; 0 where nothing repeats.
-
-    A layer holds a matrix product: a loop over elementwise kernels is none.
-    """
-    covered = {}
-    for period in range(_SHORTEST_LAYER, min(_LONGEST_LAYER, len(sequence) // _FEWEST_LAYERS) + 1):
-        starts = layer_starts(sequence, period)
-        if len(starts) >= _FEWEST_LAYERS and is_gemm[starts[0] : starts[0] + period].any():
-            covered[period] = len(starts) * period
-    most = max(covered.values(), default=0)
-    return next((period for period, count in covered.items() if count >= _ENOUGH_OF_BEST * most), 0)
-
-
-def layer_starts(sequence: Ints, period: int) -> Ints:
-    """Where the layers of the most frequent pattern of this length start.
-
-    Layers stand in runs of at least three; in each, the kernel equals the one a period later.
-    """
-    same = np.concatenate([[False], sequence[:-period] == sequence[period:], [False]])
-    edges = np.flatnonzero(same[1:] != same[:-1])
-    starts, ends = edges[::2], edges[1::2]
-    long = ends - starts >= (_FEWEST_LAYERS - 1) * period
-    found = [
-        np.arange(start, end + 1, period)[: (end - start) // period + 1]
-        for start, end in zip(starts[long].tolist(), ends[long].tolist(), strict=True)
-    ]
-    if not found:
-        return np.empty(0, np.int64)
-    # Runs of another pattern of the same length, as of a second model, are left out.
-    shapes = [tuple(sorted(sequence[run[0] : run[0] + period].tolist())) for run in found]
-    layers = {
-        shape: sum(len(run) for run, own in zip(found, shapes, strict=True) if own == shape)
-        for shape in shapes
-    }
-    best = max(layers, key=lambda shape: layers[shape])
-    return np.concatenate([run for run, shape in zip(found, shapes, strict=True) if shape == best])
+    return LayerPattern(
+        names=tuple(names),
+        kernel_ns=tuple(times_ns.mean(axis=0).tolist()),
+        layers=len(times_ns),
+        mean_ns=float(layer_ns.mean()),
+        spread_ns=float(layer_ns.std()),
+        family_ns={each: float(of_layer.mean()) for each, of_layer in of_family.items()},
+        family_spread_ns={each: float(of_layer.std()) for each, of_layer in of_family.items()},
+    )

@@ -1,118 +1,90 @@
-"""`vlmprof kernels RUN [OTHER]`: GPU kernels by family and by layer, of one run or of two side by side."""
+"""`vlmprof kernels RUN [OTHER]`: GPU kernels by family, phase and layer, of one run or of two side by side."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from vlmprof.analysis.kernels import KernelBreakdown
+
+ALL = "all"
+
+
+class PhaseChoice(StrEnum):
+    """Which kernels to look at."""
+
+    ALL = ALL
+    VISION = "vision"
+    PREFILL = "prefill"
+    DECODE = "decode"
 
 
 def kernels(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
     other: Annotated[Path | None, typer.Argument(help="A second run, to stand beside the first.")] = None,
     *,
+    phase: Annotated[
+        PhaseChoice | None, typer.Option("--phase", help="One phase only; without it, each phase there is.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show where the GPU's time goes, by family of kernels and per layer."""
+    """Show where the GPU's time goes: by family of kernels, by phase and per layer; of two runs, what differs."""
     import msgspec
     from rich.console import Console
 
-    runs = [run] if other is None else [run, other]
-    breakdowns = [_breakdown(path) for path in runs]
+    from vlmprof.cli.kernels_render import kernel_report
+
+    runs = {path: _breakdowns(path) for path in ([run] if other is None else [run, other])}
+    phases = _phases(list(runs.values()), phase)
     if json_:
         document = [
-            {"run": str(path), **msgspec.to_builtins(breakdown)}
-            for path, breakdown in zip(runs, breakdowns, strict=True)
+            {"run": str(path), **msgspec.to_builtins(found[ALL]), "phases": _but_all(found)}
+            for path, found in runs.items()
         ]
         print(msgspec.json.encode(document).decode())
         return
     console = Console()
-    names = [path.name for path in runs]
-    console.print(_families(names, breakdowns))
-    if any(breakdown.layer for breakdown in breakdowns):
-        console.print(_layers(names, breakdowns))
-    for line in _only_in_one(names, breakdowns):
+    for line in kernel_report([path.name for path in runs], list(runs.values()), phases):
         console.print(line, markup=False, highlight=False)
 
 
-def _breakdown(path: Path) -> "KernelBreakdown":
+def _breakdowns(path: Path) -> dict[str, "KernelBreakdown"]:
+    """The breakdown of all kernels of a run, and of each phase that is known."""
+    from vlmprof.analysis.kernel_phases import breakdown_by_phase
     from vlmprof.analysis.kernels import kernel_breakdown
     from vlmprof.errors import FileUnreadable
     from vlmprof.model.run_folder import RunFolder
     from vlmprof.model.table_io import read_table
 
-    table = read_table(RunFolder.open(path), "gpu_kernels")
+    folder = RunFolder.open(path)
+    table = read_table(folder, "gpu_kernels")
     if not table.num_rows:
         raise FileUnreadable(
             f"{path} has no GPU kernels",
             hint="record on a GPU with --gpu-profiler nsys, or import a trace: vlmprof import FILES -o RUN",
         )
-    return kernel_breakdown(table)
+    return {ALL: kernel_breakdown(table), **breakdown_by_phase(table, read_table(folder, "gpu_attribution"))}
 
 
-def _families(names: list[str], breakdowns: list["KernelBreakdown"]) -> "Table":
-    """A row per family, the most time in the first run first."""
-    from rich.table import Table
+def _phases(runs: list[dict[str, "KernelBreakdown"]], asked: PhaseChoice | None) -> list[str]:
+    """Those asked for, else all kernels and then each phase that every run has; no phase that is all, twice."""
+    from vlmprof.errors import UsageError
 
-    from vlmprof.cli.terminal_text import milliseconds, percent, plain
-
-    table = Table(title="Kernels by family", title_justify="left", box=None)
-    table.add_column("family")
-    for name in names:
-        table.add_column(plain(name), justify="right")
-        table.add_column("ms", justify="right")
-        table.add_column("share", justify="right")
-    found = [{each.family: each for each in breakdown.families} for breakdown in breakdowns]
-    for family in dict.fromkeys(name for each in found for name in each):
-        cells = []
-        for of_run, breakdown in zip(found, breakdowns, strict=True):
-            each = of_run.get(family)
-            if each is None:
-                cells += ["–", "–", "–"]
-            else:
-                share = percent(each.total_ns / max(1, breakdown.total_ns))
-                cells += [f"{each.kernels:,}", milliseconds(each.total_ns), share]
-        table.add_row(family, *cells)
-    return table
+    common = [name for name in runs[0] if all(name in found for found in runs)]
+    if asked is None:
+        is_whole = {name for name in common for found in runs if found[name].kernels == found[ALL].kernels}
+        return common[1:] if len(is_whole) > 1 and len(common) == 2 else common
+    if asked.value not in common:
+        raise UsageError(
+            f"no kernels are known to be of the phase {asked}: there is {', '.join(common)}",
+            hint="phases are known where spans of the workers were recorded, or vLLM annotated its steps",
+        )
+    return [asked.value]
 
 
-def _layers(names: list[str], breakdowns: list["KernelBreakdown"]) -> "Table":
-    """Microseconds of each family in the mean layer."""
-    from rich.table import Table
+def _but_all(found: dict[str, "KernelBreakdown"]) -> dict[str, object]:
+    import msgspec
 
-    from vlmprof.cli.terminal_text import plain
-
-    layers = [breakdown.layer for breakdown in breakdowns]
-    table = Table(title="Per layer, us", title_justify="left", box=None)
-    table.add_column("")
-    for name in names:
-        table.add_column(plain(name), justify="right")
-    table.add_row("layers found", *(f"{layer.layers:,}" if layer else "–" for layer in layers))
-    table.add_row("kernels in each", *(f"{len(layer.names)}" if layer else "–" for layer in layers))
-    families = dict.fromkeys(family for layer in layers if layer for family in layer.family_ns)
-    for family in families:
-        times_ns = [layer.family_ns.get(family) if layer else None for layer in layers]
-        table.add_row(family, *("–" if time_ns is None else f"{time_ns / 1000:.1f}" for time_ns in times_ns))
-    whole = (
-        f"{layer.mean_ns / 1000:.1f} ±{layer.spread_ns / 1000:.1f}" if layer else "–" for layer in layers
-    )
-    table.add_row("layer", *whole)
-    return table
-
-
-def _only_in_one(names: list[str], breakdowns: list["KernelBreakdown"]) -> list[str]:
-    """Kernels of a layer that the other run's layer lacks."""
-    from vlmprof.cli.terminal_text import keep_start, plain
-
-    if len(breakdowns) < 2:
-        return []
-    layers = [set(breakdown.layer.names) if breakdown.layer else set() for breakdown in breakdowns]
-    return [
-        f"only in a layer of {plain(name)}: {keep_start(plain(kernel), 90)}"
-        for name, own, others in zip(names, layers, reversed(layers), strict=True)
-        for kernel in sorted(own - others)
-    ]
+    return {name: msgspec.to_builtins(each) for name, each in found.items() if name != ALL}
