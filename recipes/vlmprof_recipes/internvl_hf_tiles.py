@@ -108,10 +108,3 @@ def _normalized(processor: Any, tiles: list[torch.Tensor], options: dict[str, An
     for normalized, tile in zip(pixels, every_tile, strict=True):
         processor.normalize(normalized.copy_(tile), mean, std, inplace=True)
     return pixels
-
-
-def join(call: PatchedCall, parts: Any) -> Any:
-    """The one tensor of a list of one, not a copy of it."""
-    if len(parts) == 1 and isinstance(parts[0], torch.Tensor):
-        return parts[0]
-    return call.original(parts)

@@ -67,7 +67,7 @@ HF_PREPROCESS = (
 HF_JOIN = (
     Patch(
         target="transformers.image_utils:concatenate_list",
-        replacement="vlmprof_recipes.internvl_hf_tiles:join",
+        replacement="vlmprof_recipes.internvl_hf_join:join",
         parameters=("input_list",),
         fingerprints=("cf4db535260c9e2b",),
     ),
