@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ import pyarrow.compute as pc
 import pytest
 
 from tests.unit.shared_data import shared_file
+from vlmprof.analysis.kernels import breakdown_of_columns, kernel_breakdown
 from vlmprof.errors import FileUnreadable
 from vlmprof.model.clock import ClockMap
 from vlmprof.model.tables import CUDA_API, GPU_COPIES, GPU_KERNELS
 from vlmprof.read.kineto import CPU_OPS, read_kineto
+from vlmprof.read.kineto_kernels import read_kernels
 
 _BASE_NS = 1_700_000_000_000_000_000
 
@@ -202,3 +206,28 @@ def test_synchronizations_have_their_kind(tmp_path: Path) -> None:
         ("context", -1, 15_000),
         ("unknown", 9, 15_000),
     ]
+
+
+@pytest.mark.parametrize("fragment", ["0702619a", "2bd22c87", "6f3f5884", "e443f32f"])
+def test_kernels_alone_are_those_of_the_whole_import(fragment: str) -> None:
+    """The breakdown from the light reading is that from the table."""
+    path = shared_file("kineto", fragment)
+    light, whole = read_kernels(path), read_kineto(path).gpu.kernels
+    assert breakdown_of_columns(light) == kernel_breakdown(whole)
+
+
+def test_kernels_alone_load_nothing_heavy() -> None:
+    """Reading kernels for their breakdown imports neither pyarrow nor pandas: half of what they would cost."""
+    program = (
+        "import sys, vlmprof.read.kineto_kernels; print({'pyarrow', 'pandas', 'numba'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_a_file_of_other_events_is_refused_by_the_light_reading_too(tmp_path: Path) -> None:
+    """A Chrome trace of another program."""
+    path = tmp_path / "trace.json"
+    path.write_text('{"traceEvents": [{"ph": "X", "cat": "v8", "name": "gc", "ts": 1, "dur": 2}]}')
+    with pytest.raises(FileUnreadable, match="it has v8"):
+        read_kernels(path)

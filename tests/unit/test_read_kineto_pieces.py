@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.shared_data import shared_file
 from vlmprof.errors import FileUnreadable
-from vlmprof.read import json_events, kineto
+from vlmprof.read import json_events, kineto_file
 from vlmprof.read.json_events import BrokenOff, EventStream
 from vlmprof.read.kineto import read_kineto
 
@@ -93,7 +93,7 @@ def test_real_traces_in_small_pieces_are_the_same(monkeypatch: pytest.MonkeyPatc
     """Pieces of 10 kB end within events of every kind; whole, it is one piece."""
     path = shared_file("kineto", "6f3f5884")
     whole = read_kineto(path)
-    monkeypatch.setattr(kineto, "_CHUNK_BYTES", 10_000)
+    monkeypatch.setattr(kineto_file, "_CHUNK_BYTES", 10_000)
     pieces = read_kineto(path)
     assert pieces.gpu.kernels.equals(whole.gpu.kernels)
     assert pieces.ops.to_pylist() == whole.ops.to_pylist()
