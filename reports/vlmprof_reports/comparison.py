@@ -8,6 +8,7 @@ import numpy as np
 from vlmprof.analysis.compare import ComparedRun, compared_rounds
 from vlmprof.analysis.compare_requests import COLUMNS, Pairing, Rounds, Way, pair, way_named
 from vlmprof.analysis.flame_diff import FlameDiff, SampledRun, flame_diff
+from vlmprof.analysis.kernel_comparison import compare_layers
 from vlmprof.analysis.kernels import kernel_breakdown
 from vlmprof.analysis.process_table import read_processes
 from vlmprof.analysis.stack_table import read_stacks
@@ -147,9 +148,11 @@ def _sampled(folder: RunFolder) -> SampledRun:
     )
 
 
-def _kernels(before: RunFolder, after: RunFolder) -> list[Any] | None:
-    """Kernels of both runs, by family and layer; None where one of them has no GPU timeline."""
+def _kernels(before: RunFolder, after: RunFolder) -> dict[str, Any] | None:
+    """Kernels of both runs by family, and their layers kernel by kernel; None where one has no GPU timeline."""
     tables = [read_table(folder, "gpu_kernels") for folder in (before, after)]
     if not all(table.num_rows for table in tables):
         return None
-    return [kernel_breakdown(table) for table in tables]
+    first, second = (kernel_breakdown(table) for table in tables)
+    layers = compare_layers(first.layer, second.layer) if first.layer and second.layer else None
+    return {"families": [first.families, second.families], "layer": layers}

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.browser.conftest import WATCH, Opened, Reports
@@ -13,6 +14,8 @@ from tests.unit.synthetic_run import write_synthetic_run
 from vlmprof.analysis.compare_gates import check_gate, parse_gate
 from vlmprof.model.comparison import ComparisonResult
 from vlmprof.model.run_folder import RunFolder
+from vlmprof.model.table_io import write_table
+from vlmprof.model.tables import SCHEMAS
 from vlmprof.session.compare import compare_folders
 from vlmprof_reports.comparison import render
 
@@ -125,6 +128,39 @@ def test_the_differential_flame_graph_zooms_searches_and_changes_its_widths(
     page.get_by_label("widths").select_option("after")
     assert page.locator("#flame details tbody tr").count() > 0
     opened.check()
+
+
+def test_kernels_stand_side_by_side(reports: Reports, tmp_path: Path) -> None:
+    """A layer of four kernels; after, its norm and activation are one fused kernel of another name."""
+    before = ("qkv_gemm", "fmha", "rms_norm", "silu", HOSTILE)
+    runs = [write_synthetic_run(tmp_path / name) for name in ("a", "b")]
+    for run, layer in zip(runs, (before, (*before[:2], "silu_norm_fused", HOSTILE)), strict=True):
+        write_table(run, "gpu_kernels", pa.Table.from_pylist(_kernels(layer), schema=SCHEMAS["gpu_kernels"]))
+    opened = _open(reports, runs, compare_folders(runs))
+    section = opened.page.locator("#kernels")
+    told = {row.split("\t")[0]: row for row in section.locator("tbody tr").all_inner_texts()}
+    assert told["rms_norm"].strip().endswith("vanished")
+    assert told["silu_norm_fused"].strip().endswith("new")
+    assert not told["qkv_gemm"].strip().endswith(("vanished", "new"))
+    assert opened.page.evaluate("window.hacked") is None
+    opened.check()
+
+
+def _kernels(layer: Sequence[str], layers: int = 12) -> list[dict[str, object]]:
+    """Kernels of 10 us, one after the other on one stream."""
+    return [
+        {
+            "pid": 7,
+            "device": 0,
+            "stream": 7,
+            "start_ns": 10_000 * number,
+            "end_ns": 10_000 * (number + 1),
+            "name": layer[number % len(layer)],
+            "correlation_id": number,
+            "graph_node_id": None,
+        }
+        for number in range(layers * len(layer))
+    ]
 
 
 def test_gates_warnings_and_differences_are_told(reports: Reports, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ function number(head, value, cell) {
 
 export function kernelsSection(comparison, kernels) {
   if (!kernels) return null;
-  const [before, after] = kernels.map(({ families }) => new Map(families.map((each) => [each.family, each])));
+  const [before, after] = kernels.families.map((families) => new Map(families.map((each) => [each.family, each])));
   const rows = [...new Set([...before.keys(), ...after.keys()])].map((family) => ({
     family,
     before: before.get(family),
@@ -57,32 +57,51 @@ export function kernelsSection(comparison, kernels) {
     number(
       "difference",
       (row) => time(row, "after") - time(row, "before"),
-      (row) => `${time(row, "after") < time(row, "before") ? "−" : "+"}${formatTime(Math.abs(time(row, "after") - time(row, "before")))}`,
+      (row) => signed(time(row, "after") - time(row, "before"), formatTime),
     ),
   ];
   return section(
     "kernels",
     "GPU kernels side by side",
-    "Summed over the whole of each run; the layer is the sequence of kernels that repeats most.",
+    "By family over the whole of each run; below, one layer: the sequence of kernels that repeats most.",
     sortableTable(columns, rows, { caption: "Kernels by family" }),
-    layers(comparison, kernels),
+    ...layer(comparison, kernels.layer),
   );
 }
 
-function layers({ baseline, trial }, kernels) {
-  const found = kernels.map(({ layer }) => layer);
-  if (!found.every(Boolean)) return null;
-  const families = [...new Set(found.flatMap((layer) => Object.keys(layer.family_ns)))];
-  const rows = [...families.map((family) => [family, ...found.map((layer) => layer.family_ns[family] ?? 0)])];
-  rows.push(["whole layer", ...found.map((layer) => layer.mean_ns)]);
-  const micro = (ns) => (ns / 1000).toFixed(2);
-  const columns = [
-    { head: "in each layer, us", value: (row) => row[0], cell: (row) => el("b", {}, row[0]) },
-    number(sideName(baseline), (row) => row[1], (row) => micro(row[1])),
-    number(sideName(trial), (row) => row[2], (row) => micro(row[2])),
-    number("difference", (row) => row[2] - row[1], (row) => `${row[2] < row[1] ? "−" : "+"}${micro(Math.abs(row[2] - row[1]))}`),
+function signed(ns, format) {
+  return `${ns < 0 ? "−" : "+"}${format(Math.abs(ns))}`;
+}
+
+const micro = (ns) => (ns / 1000).toFixed(2);
+
+// The layer of both runs: its parts first, then kernel by kernel, those of one side only on top.
+function layer({ baseline, trial }, found) {
+  if (!found) return [el("p.note", {}, "No layer repeats in both runs.")];
+  const sides = [baseline, trial].map(sideName);
+  const parts = [
+    { head: "one layer, us", value: (row) => row.part, cell: (row) => el("b", {}, row.part) },
+    number(sides[0], (row) => row.first_ns, (row) => micro(row.first_ns)),
+    number(sides[1], (row) => row.second_ns, (row) => micro(row.second_ns)),
+    number("difference", (row) => row.second_ns - row.first_ns, (row) => signed(row.second_ns - row.first_ns, micro)),
   ];
-  return sortableTable(columns, rows, { caption: "Kernels of a layer" });
+  const times = (place) => [(row) => row.times_ns[place], (row) => (row.counts[place] ? micro(row.times_ns[place]) : "–")];
+  const kernels = [
+    { head: "kernel", value: (row) => row.name, cell: (row) => el("code.clip", { title: row.name }, row.name) },
+    { head: "family", value: (row) => row.family },
+    number(`${sides[0]}, us`, ...times(0)),
+    number(`${sides[1]}, us`, ...times(1)),
+    number(
+      "difference",
+      (row) => row.times_ns[1] - row.times_ns[0],
+      (row) => signed(row.times_ns[1] - row.times_ns[0], micro),
+    ),
+    { head: "", value: (row) => (row.counts[0] ? (row.counts[1] ? "" : "vanished") : "new") },
+  ];
+  return [
+    sortableTable(parts, found.parts, { caption: "Parts of a layer" }),
+    sortableTable(kernels, found.kernels, { caption: "Kernels of a layer", filter: true }),
+  ];
 }
 
 export function outputsSection({ outputs, baseline, trial }) {
