@@ -20,26 +20,41 @@ _CAST = "InputProcessingContext._postprocess_output.<locals>._postprocess_one"
 _CHAT_TRANSFORM = "Compose.__call__"
 _CHAT_IMAGE = "image_to_pixel_values_internvl"
 _INTERN_S1 = "InternS1MultiModalProcessor._apply_hf_processor_main"
+_VIA_TEXT = "BaseMultiModalProcessor._apply_prompt_updates_via_text"
 _HF_PROCESSOR = "ProcessorMixin.__call__"
 
 _MASK_BYTES = 8
 _PIXEL_BYTES = 3 * 2
 _SENT_BYTES = _PIXEL_BYTES + _MASK_BYTES
+# Of what is padded tile by tile: 3 values of 4 bytes, the rest is mask.
+_TILE_PIXELS = 3 * 4 / (3 * 4 + _MASK_BYTES)
 
 # Tile by tile, normalizing stays in the cache, where the engine's passes over all tiles do not.
 _TILE_BY_TILE = 0.45
 _SPREAD = 0.15
 
+# The worker casts to the model's type what the API server no longer does.
+_CAST_IN_WORKER = Adds(_CAST, 1.0, spread=0.3)
+_IN_WORKER = (Adds(_NORMALIZE, _TILE_BY_TILE, spread=_SPREAD), _CAST_IN_WORKER)
+
+# A line that fills new memory pays for its page faults; without it, the next one may have to.
+_FIRST_TOUCH = 0.35
+
+# Large tensors are given back to the kernel where the processor's call ends: half are padded, half normalized.
+_FREEING = Removes("BaseMultiModalProcessor._call_hf_processor", "self", 0.5, spread=_SPREAD)
+
 _GROUPING = (Removes("group_images_by_shape"), Removes("reorder_images"))
 
 REDUCE_TRANSFORM: EffectsByFamily = {
     Family.IDEFICS3: (
-        Removes(_PREPROCESS, "self", at="processed_images_padded = torch.zeros("),
-        Removes(_PREPROCESS, at="= self.pad("),
+        Removes(_PREPROCESS, "self", at="processed_images_padded = torch.zeros(", spread=_FIRST_TOUCH),
+        # A mask is still made, in one piece.
+        Removes(_PREPROCESS, "self", _TILE_PIXELS, at="= self.pad("),
+        _FREEING,
         *_GROUPING,
     ),
     Family.INTERNVL_CHAT: (
-        Removes(_CHAT_TRANSFORM, share=0.6, spread=0.2),
+        Removes(_CHAT_TRANSFORM, share=0.7, spread=0.2),
         Removes(_CHAT_IMAGE, "self", at="torch.stack("),
         Removes("InternVLImageProcessor.__call__", "self", at="torch.cat("),
     ),
@@ -54,10 +69,20 @@ REDUCE_TRANSFORM: EffectsByFamily = {
     Family.QWEN3_VL: (Removes("Qwen2VLImageProcessor.patchify", share=0.6, spread=0.2),),
 }
 TENSOR_PROCESSING: EffectsByFamily = {
-    Family.INTERNVL_CHAT: (Removes("Image.resize", share=0.85, spread=0.1),),
+    Family.INTERNVL_CHAT: (
+        Removes("Image.resize", share=0.93, spread=0.05),
+        # What is a tensor from the start is not made one tile by tile.
+        Removes(_CHAT_TRANSFORM, share=0.25, spread=0.15),
+    ),
 }
 COMPACT_PLACEHOLDER: EffectsByFamily = {
+    Family.INTERNVL_CHAT: (
+        Removes(_VIA_TEXT, at="new_token_ids = tokenizer.encode("),
+        Removes(_VIA_TEXT, at="tokenizer.decode(update.content.full)"),
+    ),
     Family.INTERNVL_HF: (
+        Removes("concatenate_list"),
+        Removes(_INTERN_S1, "self", at="torch.concat(image_pixel_values)"),
         Removes(_INTERN_S1, at="tokenizer.batch_decode("),
         Removes(_INTERN_S1, at="text_outputs = tokenizer("),
         Removes(_INTERN_S1, at="tokenizer.get_vocab("),
@@ -76,28 +101,29 @@ UINT8: EffectsByFamily = {
         Removes(_NORMALIZE),
         Removes(_CAST),
         SendsLess(_PIXEL_BYTES / 2 / _SENT_BYTES),
-        Adds(_NORMALIZE, _TILE_BY_TILE, spread=_SPREAD),
+        _FREEING,
+        *_IN_WORKER,
     ),
     Family.INTERNVL_CHAT: (
         Removes(_CHAT_TRANSFORM, share=0.9, spread=0.1),
         Removes(_CAST),
         SendsLess(0.5),
         Adds(_CHAT_TRANSFORM, 0.25, spread=0.1),
+        _CAST_IN_WORKER,
     ),
     Family.INTERNVL_HF: (
         Removes(_NORMALIZE),
         Removes(_CAST),
         SendsLess(0.5),
-        Adds(_NORMALIZE, _TILE_BY_TILE, spread=_SPREAD),
+        *_IN_WORKER,
     ),
 }
 REMOVE_MASK: EffectsByFamily = {
     Family.IDEFICS3: (
         Removes("Idefics3Model.image_pixels_to_features", "self"),
         Removes("Idefics3Model.get_patch_attention_mask"),
-        Removes(_PREPROCESS, "self", at="pixel_attention_masks = torch.zeros("),
-        # Of what is copied tile by tile: 3 values of 4 bytes, 8 of mask.
-        Removes(_PREPROCESS, "self", _MASK_BYTES / (3 * 4 + _MASK_BYTES), at="= self.pad("),
+        Removes(_PREPROCESS, "self", at="pixel_attention_masks = torch.zeros(", spread=_FIRST_TOUCH),
+        Removes(_PREPROCESS, "self", 1 - _TILE_PIXELS, at="= self.pad("),
         Removes(_PAD),
         SendsLess(_MASK_BYTES / _SENT_BYTES),
     ),
@@ -107,6 +133,7 @@ AVOID_SPLIT: EffectsByFamily = {
     Family.IDEFICS3: (Removes(_SPLIT, "self", 0.5, spread=0.2),),
     Family.INTERNVL_CHAT: (
         Removes("dynamic_preprocess_internvl", share=0.6, at="resized_img.crop(", spread=0.2),
+        Removes(_CHAT_TRANSFORM, share=0.15, spread=0.15),
     ),
     Family.INTERNVL_HF: (
         Removes("GotOcr2ImageProcessor.crop_image_to_patches", "self", 0.5, at="torch.stack(", spread=0.2),
