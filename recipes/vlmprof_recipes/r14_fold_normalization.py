@@ -1,7 +1,8 @@
 """Recipe 14: normalization is folded into the weights of the patch embedding."""
 
 from vlmprof.patching import Exactness, Family, Need, Recipe, Standing
-from vlmprof_recipes.diagnosis import Removes, changing
+from vlmprof_recipes import effects
+from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import VLLM
 from vlmprof_recipes.idefics3_patches import FEATURES, INPUTS
 from vlmprof_recipes.vision_patches import IDEFICS3_EMBEDDINGS
@@ -25,14 +26,7 @@ recipe = Recipe(
             "FusedMMInputNorm normalizes patches in front of the embedding, in one kernel on a GPU",
         ),
     },
-    diagnose=changing(
-        {
-            Family.IDEFICS3: (
-                Removes("Conv2dLayer._forward_mulmat", at="F.linear(", share=0.8, spread=0.1),
-                Removes("Conv2dLayer._forward_mulmat", at="reshape(", share=0.5, spread=0.2),
-            )
-        }
-    ),
+    diagnose=changing(effects.FOLD_NORMALIZATION),
     processes=("worker",),
     exactness=Exactness.TOLERANCE,
     tolerance="Products are rounded once less or once more. Relative RMS error of the patch embedding against "

@@ -1,7 +1,8 @@
 """Recipe 15: the vision encoder computes in float32 where the processor cannot multiply bfloat16."""
 
 from vlmprof.patching import Exactness, Family, Need, Recipe, Standing
-from vlmprof_recipes.diagnosis import Removes, removing
+from vlmprof_recipes import effects
+from vlmprof_recipes.diagnosis import removing
 from vlmprof_recipes.engine_versions import VLLM
 from vlmprof_recipes.vision_patches import (
     IDEFICS3_FLOAT32,
@@ -26,16 +27,7 @@ recipe = Recipe(
     "both types, 4 more bytes a parameter, made by the first request with an image; the language model stays "
     "as it is. On a GPU, and on a CPU that has bfloat16, the recipe changes nothing.",
     standing=dict.fromkeys(Family, _NEEDED),
-    diagnose=removing(
-        Removes(
-            "dispatch_cpu_unquantized_gemm.<locals>.<lambda>",
-            at="torch.nn.functional.linear(",
-            share=0.8,
-            spread=0.1,
-        ),
-        Removes("Conv?dLayer._forward_mulmat", at="F.linear(", share=0.8, spread=0.1),
-        note="counts the language model's products too, which stay as they are",
-    ),
+    diagnose=removing(*effects.FLOAT32_PRODUCTS),
     processes=("worker",),
     exactness=Exactness.TOLERANCE,
     tolerance="The encoder's features are rounded to bfloat16 once, at the end, and so are nearer to float64 than "

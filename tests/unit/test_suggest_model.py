@@ -17,6 +17,9 @@ from vlmprof.patching import Adds, Effect, Removes, SendsLess
         (Removes("pad", share=0.5), 20),
         (Removes("Model.encode", "self"), 150),
         (Removes("*.encode|pad"), 240),
+        (Removes("pad", under="preprocess"), 40),
+        (Removes("pad", under="*.encode"), 0),
+        (Removes("scan", under="main"), 50),
         (Removes("absent"), 0),
         (Removes("preprocess", at="not in its source"), 0),
         (SendsLess(0.5), 45),
@@ -45,6 +48,14 @@ def test_parts_of_one_function_add_up_to_the_whole_at_most() -> None:
     )
     assert parts.saving({1, 2}).saving_ns == 32
     assert parts.saving({1, 3}).saving_ns == 40
+
+
+def test_of_one_part_of_a_function_the_largest_share_counts() -> None:
+    """Both take 0.8 of 50 ns for the same reason: 40 together, not all 50."""
+    claim = Removes("scan", share=0.8, part="products")
+    same = model({1: [claim], 2: [claim]})
+    assert same.saving({1, 2}).saving_ns == 40
+    assert same.saving({2}, given={1}).saving_ns == 0
 
 
 def test_a_recipe_s_own_claims_about_one_stack_count_once() -> None:

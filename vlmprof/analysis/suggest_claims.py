@@ -29,16 +29,26 @@ class ClaimedStacks:
 def claimed_stacks(claim: Removes | Adds, stacks: StackTable, source_line: SourceLine) -> ClaimedStacks:
     """Find the stacks that hold the claimed function, as their leaf where the claim is about its own time."""
     pattern = claim.function if isinstance(claim, Removes) else claim.like
-    named = np.array([matches(function.name, pattern) for function in stacks.functions], dtype=np.bool_)
-    chosen = named[stacks.function]
+    chosen = _named(pattern, stacks)
     if isinstance(claim, Removes) and claim.time == "self":
         chosen &= _is_leaf(stacks)
     frame = np.flatnonzero(chosen)
     if isinstance(claim, Removes) and claim.at:
         frame = frame[_holds_text(frame, claim.at, stacks, source_line)]
     stack = np.searchsorted(stacks.starts, frame, side="right") - 1
+    if isinstance(claim, Removes) and claim.under:
+        # Frames go from the root to the leaf: one is below another of its stack where it stands behind it.
+        above = np.append(0, np.cumsum(_named(claim.under, stacks)))
+        below = above[frame] > above[stacks.starts[stack]]
+        stack, frame = stack[below], frame[below]
     innermost = np.append(np.diff(stack) > 0, True)[: len(stack)]
     return ClaimedStacks(stack[innermost], frame[innermost])
+
+
+def _named(pattern: str, stacks: StackTable) -> Flags:
+    """Which frames are of a function that a pattern names."""
+    of_function = np.array([matches(each.name, pattern) for each in stacks.functions], dtype=np.bool_)
+    return of_function[stacks.function]
 
 
 def matches(name: str, pattern: str) -> bool:

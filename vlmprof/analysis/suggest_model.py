@@ -145,18 +145,18 @@ class SavingModel:
     def _taken(self, numbers: frozenset[int]) -> Floats:
         """The part of each group of stacks that goes, at most the whole, less what is added: [draws, groups]."""
         draws, groups = len(self._draws.shares), len(self._signatures)
-        removed, added = np.zeros((draws, groups)), np.zeros((draws, groups))
-        for number in numbers - self._active:
-            of_recipe = np.zeros((draws, groups))
-            for place, claim in enumerate(self.claims):
-                if claim.recipe != number or claim.held is None:
-                    continue
-                part = np.outer(self._draws.shares[:, place], self._signatures[:, place])
-                if isinstance(claim.effect, Adds):
-                    added += part
-                else:
-                    of_recipe = np.maximum(of_recipe, part)
-            removed += of_recipe
+        parts: dict[str, Floats] = {}
+        added = np.zeros((draws, groups))
+        for place, claim in enumerate(self.claims):
+            if claim.recipe not in numbers - self._active or claim.held is None:
+                continue
+            share = np.outer(self._draws.shares[:, place], self._signatures[:, place])
+            if isinstance(claim.effect, Removes):
+                part = claim.effect.part or f"recipe {claim.recipe}"
+                parts[part] = np.maximum(parts.get(part, 0.0), share)
+            else:
+                added += share
+        removed = sum(parts.values(), np.zeros((draws, groups)))
         taken: Floats = np.minimum(removed, 1.0) - added
         return taken
 

@@ -11,11 +11,14 @@ class Removes:
     Attributes:
         function: its qualified name as a sampler gives it; alternatives are divided by `|`, each a shell pattern.
         time: `total` with all that it calls, or `self` where the calls stay.
-        share: the part of that time that goes. Shares that several recipes take of one function are of
-            different parts of it, so that they add up, to at most the whole.
+        share: how much of that time goes. Shares that several recipes take of one function add up, to at most
+            the whole, unless they name the same `part`.
         at: only while a line that holds this text is the one executing; where the source cannot be read, or
             no line of the function holds it, the claim is not made.
         spread: how far the share may be off either way.
+        under: only below a function of this name, a pattern like `function`.
+        part: names what part of the function's time it is, where another recipe takes the same one: of claims
+            about one part the largest counts.
     """
 
     function: str
@@ -23,6 +26,8 @@ class Removes:
     share: float = 1.0
     at: str = ""
     spread: float = 0.0
+    under: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
