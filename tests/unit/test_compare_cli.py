@@ -117,3 +117,5 @@ def test_no_line_is_wider_than_the_terminal(ab_run: Path, width: int, tmp_path: 
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= width
     assert any("TTFT p50" in line and line.rstrip().endswith("faster") for line in lines)
+    assert any("image transform" in line and line.rstrip().endswith("faster") for line in lines)
+    assert any(line.rstrip().endswith("no difference") for line in lines)

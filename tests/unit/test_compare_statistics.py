@@ -114,6 +114,13 @@ def test_the_rule(low: float, estimate: float, high: float, expected: Verdict) -
     assert verdict(change, Interval(0, -5, 6), margin(100), enough=True) == expected
 
 
+def test_a_difference_of_nothing_worth_a_word_is_none() -> None:
+    """10 us, told from 0 beyond doubt, of a TTFT of 300 ms: below 0.1% of it."""
+    change = Interval(10e3, 9e3, 11e3)
+    assert verdict(change, None, 3e6, enough=True, least=300e3) == Verdict.NO_DIFFERENCE
+    assert verdict(change, None, 3e6, enough=True) == Verdict.SLOWER
+
+
 def test_of_a_rate_more_is_faster() -> None:
     change = Interval(20, 15, 25)
     assert verdict(change, None, 10, enough=True, more_is_better=True) == Verdict.FASTER

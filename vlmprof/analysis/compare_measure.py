@@ -13,7 +13,14 @@ from vlmprof.analysis.compare_bootstrap import (
     resample,
 )
 from vlmprof.analysis.compare_requests import COLUMNS, Pairing
-from vlmprof.analysis.compare_verdict import CONFIDENCE, FEWEST_REQUESTS, FEWEST_ROUNDS, margin, verdict
+from vlmprof.analysis.compare_verdict import (
+    CONFIDENCE,
+    FEWEST_REQUESTS,
+    FEWEST_ROUNDS,
+    PART_LEAST_SHARE_OF_TTFT,
+    margin,
+    verdict,
+)
 from vlmprof.analysis.summary import group_label
 from vlmprof.model.comparison import Change
 from vlmprof.model.stages import GROUPS, STAGES
@@ -135,7 +142,12 @@ class Measured:
             noise_low=noise.low if noise else None,
             noise_high=noise.high if noise else None,
             verdict=verdict(
-                change, noise, margin(baseline, ttft_ns), enough=self.enough, more_is_better=per_second
+                change,
+                noise,
+                margin(baseline, ttft_ns),
+                enough=self.enough,
+                least=PART_LEAST_SHARE_OF_TTFT * (ttft_ns or 0.0),
+                more_is_better=per_second,
             ),
         )
 

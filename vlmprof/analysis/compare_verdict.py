@@ -8,7 +8,7 @@ same rounds). The first that holds counts:
 2. Fewer than 3 rounds or 10 requests on a side: **inconclusive**. Such an interval does not see what differs
    from block to block.
 3. The interval lies wholly below 0, and d outside the noise floor: **faster**; wholly above: **slower**.
-   (Of a rate, of which more is better, the other way round.)
+   (Of a rate, of which more is better, the other way round. Of a stage or group, d is at least 0.1% of the TTFT.)
 4. The interval lies wholly within 10% of the baseline on both sides of 0: **no difference**. It is a claim: a
    difference of 10% or more would have been seen; the sentence beside it says what the interval excludes.
    Of a stage or group, what is within 1% of the TTFT is no difference either.
@@ -27,6 +27,7 @@ from vlmprof.model.comparison import Verdict
 CONFIDENCE = 0.95
 MARGIN_SHARE = 0.10
 PART_MARGIN_SHARE_OF_TTFT = 0.01
+PART_LEAST_SHARE_OF_TTFT = 0.001
 FEWEST_ROUNDS = 3
 FEWEST_REQUESTS = 10
 
@@ -43,19 +44,26 @@ def margin(baseline: float, ttft_ns: float | None = None) -> float:
 
 
 def verdict(
-    change: Interval, noise: Interval | None, margin: float, *, enough: bool, more_is_better: bool = False
+    change: Interval,
+    noise: Interval | None,
+    margin: float,
+    *,
+    enough: bool,
+    least: float = 0.0,
+    more_is_better: bool = False,
 ) -> Verdict:
     """The verdict on one metric; the rule is the module's.
 
     Args:
         noise: None where the baseline was not compared with itself.
+        least: the smallest difference that is worth a word.
         enough: whether there are as many rounds and requests as the rule asks for.
     """
     if change.low == change.estimate == change.high == 0:
         return Verdict.NO_DIFFERENCE
     if not enough:
         return Verdict.INCONCLUSIVE
-    noise_low, noise_high = (min(noise.low, 0), max(noise.high, 0)) if noise else (0, 0)
+    noise_low, noise_high = (min(noise.low, -least), max(noise.high, least)) if noise else (-least, least)
     if change.high < 0 and change.estimate < noise_low:
         return Verdict.SLOWER if more_is_better else Verdict.FASTER
     if change.low > 0 and change.estimate > noise_high:

@@ -34,7 +34,10 @@ _GATE_STYLES = {
     GateOutcome.UNDECIDED: "yellow",
 }
 _SHOWN_SHARE_OF_TTFT = 0.005
-_WIDE = 118
+_WIDE, _USUAL = 118, 96
+# Columns that need a width: the difference, whose interval says as much, and the noise floor.
+_NEEDED = {4: _USUAL, 6: _WIDE}
+_NARROW_LABEL = 18
 # The one stage of a group of the same name.
 _ONLY_STAGE = f"stage.{UNATTRIBUTED}"
 _LONGEST_VALUE = 60
@@ -106,18 +109,21 @@ def _worth_showing(comparison: Comparison) -> list[Change]:
 
 
 def _changes(comparison: Comparison, changes: Iterable[Change], width: int, unit: str) -> Table:
-    """A row per metric; the noise floor has a column where there is room."""
+    """A row per metric; where there is no room, the noise floor goes first, then the difference in ms."""
     table = Table.grid(padding=(0, 2))
-    label_width = 12 if width < _WIDE else 20
-    heads = [unit, _name(comparison.baseline, label_width), _name(comparison.trial, label_width)]
-    heads += ["change", "difference", "95% interval"] + (["noise floor"] if width >= _WIDE else []) + [""]
-    for place, _ in enumerate(heads):
+    side_width = 20 if width >= _WIDE else 10 if width >= _USUAL else 6
+    sides = [_name(side, side_width) for side in (comparison.baseline, comparison.trial)]
+    heads = [unit, *sides, "change", "difference", "95% interval", "noise floor", ""]
+    shown = [place for place in range(len(heads)) if width >= _NEEDED.get(place, 0)]
+    for place in shown:
         left = place in (0, len(heads) - 1)
         table.add_column(justify="left" if left else "right", no_wrap=True, overflow="ellipsis")
-    table.add_row(*(Text(head, style="dim") for head in heads))
+    if width < _USUAL:
+        table.columns[0].max_width = _NARROW_LABEL
+    table.add_row(*(Text(heads[place], style="dim") for place in shown))
     for change in changes:
         cells = _cells(change)
-        table.add_row(*(cells if width >= _WIDE else [*cells[:6], cells[7]]))
+        table.add_row(*(cells[place] for place in shown))
     return table
 
 
