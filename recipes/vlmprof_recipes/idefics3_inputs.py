@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from vlmprof.patching import PatchedCall
+from vlmprof_recipes.idefics3_whole_images import IMAGES, SIZES, tiles_of
+from vlmprof_recipes.pixel_arithmetic import in_bfloat16
 
 UINT8_PIXELS = "pixel_values_uint8"
 _SCALE = 127.5
@@ -16,25 +18,29 @@ _SCALE = 127.5
 
 def with_keywords(call: PatchedCall, model: Any, **mm_kwargs: Any) -> Any:
     """For a method that takes the encoder's inputs as keywords; recipe 14 normalizes later."""
-    return call.original(model, **_completed(model, mm_kwargs, normalize=not call.is_on(14)))
+    return call.original(model, **_completed(call, model, mm_kwargs, normalize=not call.is_on(14)))
 
 
 def with_mapping(call: PatchedCall, model: Any, mm_kwargs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
     """For a method that takes the encoder's inputs as one mapping."""
-    return call.original(model, _completed(model, mm_kwargs, normalize=True), *args, **kwargs)
+    return call.original(model, _completed(call, model, mm_kwargs, normalize=True), *args, **kwargs)
 
 
-def _completed(model: Any, mm_kwargs: dict[str, Any], *, normalize: bool) -> dict[str, Any]:
+def _completed(
+    call: PatchedCall, model: Any, mm_kwargs: dict[str, Any], *, normalize: bool
+) -> dict[str, Any]:
     """Inputs as the engine knows them: uint8 tiles normalized, an absent mask stood for by an all-true one.
 
     Tiles that came with a mask of their own are normalized in any case: only whole ones may stay uint8.
     """
     completed = dict(mm_kwargs)
     tiles = completed.pop(UINT8_PIXELS, None)
+    if IMAGES in completed:
+        tiles = tiles_of(completed.pop(IMAGES), completed.pop(SIZES))
     if tiles is not None:
         dtype = model.model.vision_model.embeddings.patch_embedding.weight.dtype
         as_sent = not normalize and "pixel_attention_mask" not in completed
-        completed["pixel_values"] = tiles if as_sent else normalized(tiles, dtype)
+        completed["pixel_values"] = tiles if as_sent else _normalized(call, tiles, dtype)
     pixels = completed.get("pixel_values")
     if pixels is not None and "pixel_attention_mask" not in completed:
         n_tiles, _, height, width = pixels.shape
@@ -42,6 +48,12 @@ def _completed(model: Any, mm_kwargs: dict[str, Any], *, normalize: bool) -> dic
         whole = torch.ones((), dtype=torch.bool, device=pixels.device)
         completed["pixel_attention_mask"] = whole.expand(n_tiles, height, width)
     return completed
+
+
+def _normalized(call: PatchedCall, tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Recipe 6 acts on a device alone: on a CPU, whose tile stays in the cache, float32 is no slower."""
+    bfloat16 = call.is_on(6) and dtype == torch.bfloat16 and not tiles.is_cpu
+    return in_bfloat16(tiles) if bfloat16 else normalized(tiles, dtype)
 
 
 def normalized(tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -2,29 +2,35 @@
 
 The engine's own functions resize and normalize, so that pixels stay bit-identical; what goes is the work
 around them. Recipe 1 leaves out grouping and padding, 8 leaves the tiles uint8, 10 makes no mask and 11
-splits in one copy.
+splits in one copy. Recipe 3 makes no tiles at all, and 6 normalizes in bfloat16.
 """
 
 from typing import Any
 
 import torch
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import SizeDict
+from transformers.image_utils import PILImageResampling, SizeDict
 
 from vlmprof.patching import PatchedCall
+from vlmprof_recipes.idefics3_whole_images import IMAGES, SIZES, sizes_of
+from vlmprof_recipes.pixel_arithmetic import in_bfloat16
 
 # Mean and standard deviation of every Idefics3 and SmolVLM.
 _TRAINED_WITH = [0.5, 0.5, 0.5]
 _RGB = 3
+_FOR_WHOLE_IMAGES = (1, 3, 8, 10, 11)
 
 
 def preprocess(call: PatchedCall, processor: Any, images: list[list[torch.Tensor]], **options: Any) -> Any:
     """Tiles of the images of one prompt, as far as they are plain RGB; others go the engine's own way."""
     if not _treatable(images, options):
         return call.original(processor, images, **options)
+    if all(map(call.is_on, _FOR_WHOLE_IMAGES)) and _trained_scale(options) and _is_lanczos(options):
+        return _whole_images(images[0], options)
     pixels, rows, cols = _tiles(call, processor, images[0], options)
     if not (call.is_on(1) and call.is_on(8) and _trained_scale(options)):
-        pixels = _normalized(processor, pixels, options)
+        bfloat16 = call.is_on(6) and _trained_scale(options)
+        pixels = in_bfloat16(pixels) if bfloat16 else _normalized(processor, pixels, options)
     if not call.is_on(1):
         pixels = _padded(processor, pixels)
     encoding = {"pixel_values": pixels[None]}
@@ -52,6 +58,29 @@ def _trained_scale(options: dict[str, Any]) -> bool:
     """Whether the worker, which sees no processor config, knows how to normalize."""
     scales = (list(options["image_mean"]), list(options["image_std"]))
     return scales == (_TRAINED_WITH, _TRAINED_WITH) and options["rescale_factor"] == 1 / 255
+
+
+def _is_lanczos(options: dict[str, Any]) -> bool:
+    """Whether the processor's resize is the one that the worker has; older libraries make it bicubic."""
+    from transformers.utils import is_torchvision_greater_or_equal
+
+    lanczos: bool = options["resample"] == PILImageResampling.LANCZOS and is_torchvision_greater_or_equal(
+        "0.27"
+    )
+    return lanczos
+
+
+def _whole_images(images: list[torch.Tensor], options: dict[str, Any]) -> BatchFeature:
+    sizes = [sizes_of(image.shape[-2], image.shape[-1], options) for image in images]
+    features = BatchFeature(
+        data={IMAGES: [image.contiguous() for image in images], SIZES: torch.tensor(sizes)}
+    )
+    if options["return_row_col_info"]:
+        grids = [(height // edge, width // edge) for *_, height, width, edge in sizes]
+        # An image of one tile is not split: it has no rows.
+        split = [grid if grid != (1, 1) else (0, 0) for grid in grids]
+        features["rows"], features["cols"] = [[rows for rows, _ in split]], [[cols for _, cols in split]]
+    return features
 
 
 def _tiles(

@@ -11,10 +11,11 @@ pytest.importorskip("vllm", reason="vLLM is not installed")
 idefics3 = pytest.importorskip("transformers.models.idefics3.image_processing_idefics3")
 smolvlm = pytest.importorskip("transformers.models.smolvlm.image_processing_smolvlm")
 
+from tests.unit.idefics3_tiles import as_encoded, noise, processor_of  # noqa: E402
 from vlmprof.errors import RecipeMisfit  # noqa: E402
 from vlmprof.patching import Family, PatchSet, RecipeSwitch  # noqa: E402
 from vlmprof.patching.registry import check_together, load_recipes  # noqa: E402
-from vlmprof_recipes.idefics3_inputs import dense_features, normalized  # noqa: E402
+from vlmprof_recipes.idefics3_inputs import dense_features  # noqa: E402
 
 _NUMBERS = (1, 8, 10, 11)
 _SETS = [numbers for size in range(1, 5) for numbers in combinations(_NUMBERS, size)]
@@ -36,41 +37,19 @@ def switch() -> Iterator[RecipeSwitch]:
     assert failures == {}, "the engine's own way would hide a recipe that fails"
 
 
-def _processor(module: Any, name: str, **options: Any) -> Any:
-    settings = {
-        "size": {"longest_edge": 2048},
-        "max_image_size": {"longest_edge": 512},
-        "image_mean": [0.5] * 3,
-        "image_std": [0.5] * 3,
-        "return_row_col_info": True,
-    }
-    return getattr(module, name)(**settings | options)
-
-
-def _image(height: int, width: int, seed: int = 0) -> Any:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
-
-
-def _sent(encoding: Any) -> Any:
-    """Pixels as the worker has them before the encoder: bfloat16, normalized there where they came as uint8."""
-    pixels = encoding["pixel_values"][0]
-    return normalized(pixels, torch.bfloat16) if pixels.dtype == torch.uint8 else pixels.to(torch.bfloat16)
-
-
 @pytest.mark.parametrize("numbers", _SETS, ids=str)
 def test_every_set_of_recipes_gives_the_engine_s_pixels(
     switch: RecipeSwitch, numbers: tuple[int, ...]
 ) -> None:
     """A 640x480 image is 2048x1536: 3 rows of 4 tiles and the whole, 13 tiles, bit-identical as bfloat16."""
-    processor, image = _processor(idefics3, "Idefics3ImageProcessor"), _image(480, 640)
+    processor, image = processor_of(idefics3, "Idefics3ImageProcessor"), noise(480, 640)
     switch.set([])
     expected = processor([image], return_tensors="pt")
     switch.set(numbers)
     found = processor([image], return_tensors="pt")
     assert (found["rows"], found["cols"]) == (expected["rows"], expected["cols"]) == ([[3]], [[4]])
     assert found["pixel_values"].shape == (1, 13, 3, 512, 512)
-    assert torch.equal(_sent(found), _sent(expected))
+    assert torch.equal(as_encoded(found), as_encoded(expected))
     assert ("pixel_attention_mask" in found) == (10 not in numbers)
     assert (found["pixel_values"].dtype == torch.uint8) == ({1, 8} <= set(numbers))
     if 10 not in numbers:
@@ -85,27 +64,27 @@ def test_images_of_every_shape_give_the_engine_s_pixels(
     switch: RecipeSwitch, module: Any, name: str, size: tuple[int, int]
 ) -> None:
     """Landscape, portrait, larger than the limit, tiny, and squares, in both processors."""
-    processor, image = _processor(module, name), _image(*size)
+    processor, image = processor_of(module, name), noise(*size)
     switch.set([])
     expected = processor([image], return_tensors="pt")
     switch.set(_NUMBERS)
     found = processor([image], return_tensors="pt")
     assert found["pixel_values"].dtype == torch.uint8
     assert (found["rows"], found["cols"]) == (expected["rows"], expected["cols"])
-    assert torch.equal(_sent(found), _sent(expected))
+    assert torch.equal(as_encoded(found), as_encoded(expected))
 
 
 def test_several_images_of_a_prompt_keep_their_order(switch: RecipeSwitch) -> None:
     """Two landscapes and a portrait: 13 tiles each, 39 in the order of the prompt."""
-    processor = _processor(idefics3, "Idefics3ImageProcessor")
-    images = [_image(480, 640, 1), _image(640, 480, 2), _image(480, 640, 3)]
+    processor = processor_of(idefics3, "Idefics3ImageProcessor")
+    images = [noise(480, 640, 1), noise(640, 480, 2), noise(480, 640, 3)]
     switch.set([])
     expected = processor([images], return_tensors="pt")
     switch.set(_NUMBERS)
     found = processor([images], return_tensors="pt")
     assert found["rows"] == expected["rows"] == [[3, 4, 3]]
     assert found["pixel_values"].shape[1] == 39
-    assert torch.equal(_sent(found), _sent(expected))
+    assert torch.equal(as_encoded(found), as_encoded(expected))
 
 
 @pytest.mark.parametrize(
@@ -115,22 +94,22 @@ def test_a_processor_that_is_set_otherwise_goes_the_engine_s_own_way(
     switch: RecipeSwitch, options: dict[str, bool]
 ) -> None:
     """Same keys, types and values as without recipes."""
-    processor = _processor(idefics3, "Idefics3ImageProcessor", **options)
+    processor = processor_of(idefics3, "Idefics3ImageProcessor", **options)
     switch.set([])
-    expected = processor([_image(480, 640)], return_tensors="pt")
+    expected = processor([noise(480, 640)], return_tensors="pt")
     switch.set(_NUMBERS)
-    found = processor([_image(480, 640)], return_tensors="pt")
+    found = processor([noise(480, 640)], return_tensors="pt")
     assert found.keys() == expected.keys()
     assert torch.equal(found["pixel_values"], expected["pixel_values"])
 
 
 def test_pixels_of_another_mean_are_not_left_to_the_worker(switch: RecipeSwitch) -> None:
     """The worker knows a mean of 0.5 alone: with 0.4 the tiles are normalized where the config is."""
-    processor = _processor(idefics3, "Idefics3ImageProcessor", image_mean=[0.4] * 3)
+    processor = processor_of(idefics3, "Idefics3ImageProcessor", image_mean=[0.4] * 3)
     switch.set([])
-    expected = processor([_image(480, 640)], return_tensors="pt")
+    expected = processor([noise(480, 640)], return_tensors="pt")
     switch.set(_NUMBERS)
-    found = processor([_image(480, 640)], return_tensors="pt")
+    found = processor([noise(480, 640)], return_tensors="pt")
     assert torch.equal(found["pixel_values"], expected["pixel_values"])
 
 

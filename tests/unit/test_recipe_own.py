@@ -12,7 +12,7 @@ from vlmprof.patching import Family, Need, Patch, PatchSet, Recipe, RecipeSwitch
 from vlmprof.patching.registry import check_together, load_recipes
 
 _RECIPES = load_recipes()
-_NUMBERS = (13, 14, 15)
+_NUMBERS = (3, 6, 13, 14, 15)
 _PLACES = [
     (number, family) for number in _NUMBERS for family in Family if _RECIPES[number].patches_for(family)
 ]

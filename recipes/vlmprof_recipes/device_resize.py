@@ -1,0 +1,84 @@
+"""Lanczos resize of uint8 images on any device, to the very values of torchvision's on the CPU.
+
+The library has no Lanczos on CUDA and would fall back to bicubic. On the CPU it resizes columns, then rows, with
+weights that are rounded to int16, and rounds to uint8 after each pass. Two matrix products with those integers
+as floating-point numbers, each large enough to hold every sum, do the same wherever there is a matrix product.
+
+Source: ATen/native/cpu/UpSampleKernel.cpp, `_compute_index_ranges_int16_weights`.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+_SUPPORT = 3
+_INT16_BITS = 15
+_MOST_BITS = 22
+_WHITE = 255
+_EXACT_IN_FLOAT32 = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights of one pass: integers [to, from], each the weight times 2 to the power of `bits`."""
+
+    matrix: torch.Tensor
+    bits: int
+
+    @property
+    def fits_float32(self) -> bool:
+        """Whether no sum of a pass, half a unit included, exceeds what float32 holds exactly."""
+        largest = int(self.matrix.abs().sum(1).max()) * _WHITE + (1 << self.bits) // 2
+        return largest < _EXACT_IN_FLOAT32
+
+
+def resized(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """A uint8 image [channels, height, width] at another height and width."""
+    height, width = size
+    if image.shape[-1] != width:
+        weights, scale = _on_device(image.shape[-1], width, image.device)
+        image = _rounded(image.to(weights.dtype) @ weights.T, scale)
+    if image.shape[-2] != height:
+        weights, scale = _on_device(image.shape[-2], height, image.device)
+        image = _rounded(weights @ image.to(weights.dtype), scale)
+    return image
+
+
+def lanczos_weights(n_from: int, n_to: int) -> Weights:
+    """Weights that make `n_to` pixels of `n_from`."""
+    scale = n_from / n_to
+    widening = max(scale, 1.0)
+    center = (torch.arange(n_to, dtype=torch.float64)[:, None] + 0.5) * scale
+    # As in C, an integer is what is left after the point is cut off.
+    first = (center - _SUPPORT * widening + 0.5).trunc().clamp(min=0)
+    end = (center + _SUPPORT * widening + 0.5).trunc().clamp(max=n_from)
+    at = torch.arange(n_from, dtype=torch.float64)[None]
+    distance = (at - center + 0.5) / widening
+    lobes = torch.sinc(distance) * torch.sinc(distance / _SUPPORT) * (distance.abs() < _SUPPORT)
+    lobes = lobes * ((at >= first) & (at < end))
+    exact = lobes / lobes.sum(1, keepdim=True)
+    bits = _bits(float(exact.max()))
+    scaled = exact * (1 << bits)
+    return Weights((scaled + 0.5 * scaled.sign()).trunc(), bits)
+
+
+def _bits(largest: float) -> int:
+    """The most bits after the point with which the largest weight is still an int16."""
+    for bits in range(_MOST_BITS):
+        if int(0.5 + largest * (1 << bits + 1)) >= 1 << _INT16_BITS:
+            return bits
+    return _MOST_BITS
+
+
+@lru_cache(maxsize=256)
+def _on_device(n_from: int, n_to: int, device: torch.device) -> tuple[torch.Tensor, float]:
+    weights = lanczos_weights(n_from, n_to)
+    # TF32 would round the operands to 11 bits.
+    float32 = weights.fits_float32 and not torch.backends.cuda.matmul.allow_tf32
+    dtype = torch.float32 if float32 else torch.float64
+    return weights.matrix.to(device, dtype), 2.0**-weights.bits
+
+
+def _rounded(sums: torch.Tensor, scale: float) -> torch.Tensor:
+    return (sums * scale + 0.5).floor_().clamp_(0, _WHITE).to(torch.uint8)

@@ -1,0 +1,55 @@
+"""Recipe 3's resize by matrix products: the very values of torchvision's Lanczos on the CPU."""
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the models' extra is not installed")
+functional = pytest.importorskip("torchvision.transforms.v2.functional")
+
+from vlmprof_recipes.device_resize import lanczos_weights, resized  # noqa: E402
+
+_SIZES = [
+    ((480, 640), (1536, 2048)),
+    ((640, 480), (2048, 1536)),
+    ((1536, 2048), (512, 512)),
+    ((1080, 1920), (1152, 2048)),
+    ((37, 100), (758, 2048)),
+    ((512, 512), (512, 512)),
+    ((3000, 17), (2048, 12)),
+]
+
+
+def _image(height: int, width: int) -> Any:
+    """Noise in one half and black and white stripes, which make Lanczos overshoot, in the other."""
+    image = torch.randint(
+        0, 256, (3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    image[..., : width // 2] = 0
+    image[:, ::3, : width // 2] = 255
+    return image
+
+
+@pytest.mark.parametrize(("before", "after"), _SIZES, ids=str)
+def test_matrix_products_give_torchvision_s_pixels(before: tuple[int, int], after: tuple[int, int]) -> None:
+    """Up, down, one axis up and the other down, and no change at all: no pixel differs."""
+    image = _image(*before)
+    lanczos = functional.InterpolationMode.LANCZOS
+    expected = functional.resize(image, list(after), interpolation=lanczos, antialias=True)
+    assert torch.equal(resized(image, after), expected)
+
+
+@pytest.mark.parametrize(("n_from", "n_to"), [(640, 2048), (2048, 512), (4000, 100)])
+def test_weights_are_integers_of_16_bits_that_add_up_to_one(n_from: int, n_to: int) -> None:
+    """Rounding moves a sum of 6 to 241 weights by half a unit each at most."""
+    weights = lanczos_weights(n_from, n_to)
+    assert torch.equal(weights.matrix, weights.matrix.round())
+    assert weights.matrix.abs().max() < 1 << 15
+    taps = int((weights.matrix != 0).sum(1).max())
+    assert (weights.matrix.sum(1) - (1 << weights.bits)).abs().max() <= taps / 2
+
+
+def test_float32_is_left_where_it_could_not_hold_a_sum() -> None:
+    """640 to 2048: weights below 2**15 of 14 bits, sums near 2**22. 4000 to 100: 20 bits, sums near 2**28."""
+    assert lanczos_weights(640, 2048).fits_float32
+    assert not lanczos_weights(4000, 100).fits_float32
