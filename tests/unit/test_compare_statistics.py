@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vlmprof.analysis import compare_bootstrap
 from vlmprof.analysis.compare_bootstrap import (
     Floats,
     Interval,
@@ -17,6 +18,12 @@ from vlmprof.analysis.compare_verdict import margin, verdict
 from vlmprof.model.comparison import Change, Verdict
 
 ROUNDS, BLOCK = 10, 10
+
+
+@pytest.fixture(autouse=True)
+def _fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of the usual ones: these tests ask how often a verdict is right, not for its last digit."""
+    monkeypatch.setattr(compare_bootstrap, "RESAMPLES", 1000)
 
 
 def _requests(times_ns: Floats, block: int) -> list[ComparedRequest]:

@@ -64,6 +64,7 @@ def print_result(
     """Print a run's summary, suggestions and comparison, for people or as one JSON object with the page's path."""
     import msgspec
     from rich.console import Console
+    from rich.text import Text
 
     from vlmprof.cli.compare_render import print_comparison
     from vlmprof.cli.render import render_summary
@@ -86,6 +87,8 @@ def print_result(
         console.print(render_suggestions(suggestions, console.width))
     if comparison is not None:
         print_comparison(comparison, console)
+        page = folder.path / "comparison.html"
+        console.print(Text.assemble(("  Report  ", "bold"), (str(page), "underline")), soft_wrap=True)
 
 
 def _suggestions(folder: "RunFolder") -> "SuggestionsResult | None":

@@ -65,10 +65,11 @@ export class Charts {
 
   dotLayout() {
     const ttft = changeOf(this.comparison, "ttft_p50");
+    const count = this.details.rounds.length;
     const noise = ttft.noise_low === null ? [] : [band(ttft.noise_low, ttft.noise_high, "--muted", 0.16)];
     return chartLayout({
       height: HEIGHT,
-      xaxis: { ...axisStyle(), title: axisTitle("round"), dtick: Math.ceil(this.details.rounds.length / 12) },
+      xaxis: { ...axisStyle(), title: axisTitle("round"), dtick: Math.ceil(count / 12), range: [0.4, count + 0.6] },
       yaxis: { ...axisStyle(), title: axisTitle("trial − baseline, ms"), rangemode: "tozero" },
       shapes: [
         ...noise,
@@ -77,8 +78,8 @@ export class Charts {
         line(ttft.difference, "--accent", "solid"),
       ],
       annotations: [
-        note(ttft.difference, "median", "bottom"),
-        ...(noise.length ? [note(ttft.noise_low, "noise floor", "top")] : []),
+        note(ttft.difference, "median", "right"),
+        ...(noise.length ? [note(ttft.noise_high, "noise floor", "left")] : []),
       ],
     });
   }
@@ -108,14 +109,14 @@ function line(ns, colour, dash) {
   return { type: "line", layer: "below", xref: "paper", x0: 0, x1: 1, y0: ns / NS_PER_MS, y1: ns / NS_PER_MS, line: style };
 }
 
-function note(ns, text, anchor) {
+function note(ns, text, side) {
   return {
     text,
     xref: "paper",
-    x: 1,
-    xanchor: "right",
+    x: side === "left" ? 0.01 : 1,
+    xanchor: side,
     y: ns / NS_PER_MS,
-    yanchor: anchor,
+    yanchor: side === "left" ? "top" : "bottom",
     showarrow: false,
     font: { size: 11, color: cssColour("--muted") },
   };
