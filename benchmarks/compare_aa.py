@@ -13,9 +13,9 @@ import numpy as np
 
 from benchmarks.record import write_results
 from vlmprof.analysis.compare import BASELINE_ARM, NOISE_ARM, ComparedRun
-from vlmprof.analysis.compare_bootstrap import Floats
 from vlmprof.analysis.compare_measure import Measured
 from vlmprof.analysis.compare_requests import COLUMNS, ComparedRequest, Requests, Rounds, pair
+from vlmprof.analysis.stats import Floats
 from vlmprof.model.comparison import Change, Verdict
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.session.compare import read_compared_run

@@ -5,7 +5,6 @@ import pytest
 
 from vlmprof.analysis import compare_bootstrap
 from vlmprof.analysis.compare_bootstrap import (
-    Floats,
     Interval,
     RoundPairs,
     interval_of_median,
@@ -15,6 +14,7 @@ from vlmprof.analysis.compare_bootstrap import (
 from vlmprof.analysis.compare_measure import Measured
 from vlmprof.analysis.compare_requests import COLUMNS, ComparedRequest, Rounds, pair
 from vlmprof.analysis.compare_verdict import margin, verdict
+from vlmprof.analysis.stats import Floats
 from vlmprof.model.comparison import Change, Verdict
 
 ROUNDS, BLOCK = 10, 10

@@ -1,10 +1,10 @@
-"""Percentiles, paired ratios and differences of medians."""
+"""Percentiles and paired ratios."""
 
 import numpy as np
 import pytest
 
 from vlmprof.analysis import stats
-from vlmprof.analysis.stats import median_difference, paired_ratio, percentiles
+from vlmprof.analysis.stats import paired_ratio, percentiles
 
 
 def test_percentiles_lie_on_the_line_between_neighbours() -> None:
@@ -128,26 +128,6 @@ def test_more_confidence_makes_a_wider_interval() -> None:
     assert usual is not None
     assert sure is not None
     assert sure.low <= usual.low < usual.high <= sure.high
-
-
-def test_median_difference_is_after_minus_before() -> None:
-    """Medians 100 and 70: -30, and with 9 of 11 values on the median the interval does not reach 0."""
-    difference = median_difference([98] + [100] * 9 + [103], [69] + [70] * 9 + [75])
-    assert difference is not None
-    assert difference.difference_ns == -30
-    assert (difference.low_ns, difference.high_ns) == (-30, -30)
-    assert difference.is_significant
-
-
-def test_equal_sides_differ_by_nothing_significant() -> None:
-    values = np.random.default_rng(0).normal(100, 10, 30).tolist()
-    difference = median_difference(values[:15], values[15:])
-    assert difference is not None
-    assert not difference.is_significant
-
-
-def test_median_difference_needs_two_values_a_side() -> None:
-    assert median_difference([1], [1, 2]) is None
 
 
 def _simulated_run(seed: int, true_ratio: float) -> tuple[list[list[float]], list[list[float]]]:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vlmprof.analysis.stats import RESAMPLES
+from vlmprof.analysis.stats import RESAMPLES, Floats, middle
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.int32]
 
@@ -114,7 +113,7 @@ def interval_of_median(differences: Floats, weights: Counts, confidence: float) 
         return None
     estimate = float(np.median(differences[known]))
     resampled = weighted_quantiles(differences[known], weights[known], 0.5)
-    return Interval(estimate, *_middle(resampled, confidence))
+    return Interval(estimate, *middle(resampled, confidence))
 
 
 def interval_of_quantiles(
@@ -131,7 +130,7 @@ def interval_of_quantiles(
     (lower, lower_weights), (upper, upper_weights) = used
     estimate = float(np.quantile(upper, q) - np.quantile(lower, q))
     resampled = weighted_quantiles(upper, upper_weights, q) - weighted_quantiles(lower, lower_weights, q)
-    return Interval(estimate, *_middle(resampled, confidence))
+    return Interval(estimate, *middle(resampled, confidence))
 
 
 def weighted_quantiles(values: Floats, weights: Counts, q: float) -> Floats:
@@ -148,9 +147,3 @@ def weighted_quantiles(values: Floats, weights: Counts, q: float) -> Floats:
     upper = ordered[np.count_nonzero(upto <= np.ceil(rank).astype(np.int32), axis=0)]
     result: Floats = lower + (upper - lower) * (rank - below)
     return result
-
-
-def _middle(values: Floats, confidence: float) -> tuple[float, float]:
-    tail = (1 - confidence) / 2
-    low, high = np.nanquantile(values, (tail, 1 - tail)).tolist()
-    return low, high

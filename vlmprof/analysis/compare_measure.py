@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlmprof.analysis.compare_bootstrap import (
-    Floats,
     Interval,
     Resamples,
     interval_of_median,
@@ -21,6 +20,7 @@ from vlmprof.analysis.compare_verdict import (
     margin,
     verdict,
 )
+from vlmprof.analysis.stats import Floats
 from vlmprof.analysis.summary import group_label
 from vlmprof.model.comparison import Change
 from vlmprof.model.stages import GROUPS, STAGES

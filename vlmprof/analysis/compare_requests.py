@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vlmprof.analysis.compare_bootstrap import Floats, RoundPairs
+from vlmprof.analysis.compare_bootstrap import RoundPairs
+from vlmprof.analysis.stats import Floats
 from vlmprof.model.request import Phase
 from vlmprof.model.results import BreakdownResult, RequestBreakdown
 from vlmprof.model.stages import GROUPS, STAGE_IDS, STAGES, UNATTRIBUTED

@@ -1,4 +1,4 @@
-"""Statistics of repeated measurements: percentiles, paired ratios with intervals, differences of medians.
+"""Statistics of repeated measurements: percentiles, and paired ratios with intervals.
 
 Intervals are percentile bootstraps with a fixed seed: the same numbers give the same interval. Medians, not
 means, because a served request meets pauses (garbage collection, another tenant) that are not the question.
@@ -28,21 +28,6 @@ class Percentiles:
     p50: float
     p90: float
     p99: float
-
-
-@dataclass(frozen=True, slots=True)
-class MedianDifference:
-    """How much a median moved: after minus before, in ns, with the interval of the given confidence."""
-
-    difference_ns: float
-    low_ns: float
-    high_ns: float
-    confidence: float
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether no difference at all lies outside the interval."""
-        return not self.low_ns <= 0 <= self.high_ns
 
 
 def percentiles(values: Sequence[float]) -> Percentiles | None:
@@ -106,23 +91,6 @@ def paired_ratio(
     )
 
 
-def median_difference(
-    before_ns: Sequence[float], after_ns: Sequence[float], *, confidence: float = 0.95, seed: int = 0
-) -> MedianDifference | None:
-    """Median of `after_ns` minus median of `before_ns`, each side resampled on its own.
-
-    Returns:
-        None with fewer than two values on either side.
-    """
-    if min(len(before_ns), len(after_ns)) < _FEWEST_REQUESTS:
-        return None
-    rng = np.random.default_rng(seed)
-    before, after = np.asarray(before_ns, np.float64), np.asarray(after_ns, np.float64)
-    differences = _resampled_medians(after, RESAMPLES, rng) - _resampled_medians(before, RESAMPLES, rng)
-    low, high = _middle(differences, confidence)
-    return MedianDifference(float(np.median(after) - np.median(before)), low, high, confidence)
-
-
 def _interval_of_ratio(
     lower_blocks: Sequence[Sequence[float]],
     upper_blocks: Sequence[Sequence[float]],
@@ -139,7 +107,7 @@ def _interval_of_ratio(
         if sum(len(pair[side]) for pair in pairs) < _FEWEST_REQUESTS:
             return None
     log_ratio = np.mean([np.median(upper) - np.median(lower) for lower, upper in pairs])
-    low, high = _middle(_resampled_log_ratios(pairs, np.random.default_rng(seed)), confidence)
+    low, high = middle(_resampled_log_ratios(pairs, np.random.default_rng(seed)), confidence)
     return RatioInterval(
         ratio=float(np.exp(log_ratio)),
         low=float(np.exp(low)),
@@ -170,7 +138,8 @@ def _resampled_medians(values: Floats, count: int, rng: np.random.Generator) -> 
     )
 
 
-def _middle(values: Floats, confidence: float) -> tuple[float, float]:
+def middle(values: Floats, confidence: float) -> tuple[float, float]:
+    """The ends of the middle part of resampled values; NaN, of a resample that held nothing, takes no part."""
     tail = 100 * (1 - confidence) / 2
-    low, high = np.percentile(values, (tail, 100 - tail)).tolist()
+    low, high = np.nanpercentile(values, (tail, 100 - tail)).tolist()
     return low, high
