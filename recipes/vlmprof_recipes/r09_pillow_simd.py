@@ -1,7 +1,8 @@
 """Recipe 9: an image library with vector instructions."""
 
 from vlmprof.patching import Exactness, Family, Need, Recipe, Standing, Switching
-from vlmprof_recipes.diagnosis import not_diagnosed
+from vlmprof_recipes.diagnosis import Removes, changing
+from vlmprof_recipes.pillow_simd import launch
 
 _NO_PIL = Standing(
     Need.NOT_APPLICABLE, "torchvision resizes; PIL only decodes, where Pillow-SIMD gains nothing"
@@ -13,19 +14,22 @@ recipe = Recipe(
     title="Pillow-SIMD",
     paper="An optimized image library for decoding and resizing.",
     here="Pillow-SIMD resizes 5.7 times as fast as Pillow and decodes no faster; torchvision, which most models "
-    "use today, resizes faster than either.",
+    "use today, resizes faster than either. It is built from source into a folder of vlmprof's cache, which is put "
+    "in front of the server's PYTHONPATH: no installed Pillow is replaced.",
     standing={
         Family.IDEFICS3: _NO_PIL,
         Family.INTERNVL_CHAT: Standing(
-            Need.NEEDED,
-            "PIL resizes; install Pillow-SIMD into a folder in front of PYTHONPATH; recipe 2 replaces it",
+            Need.NEEDED, "vllm.transformers_utils.processors.internvl resizes with PIL; recipe 2 replaces it"
         ),
         Family.INTERNVL_HF: _NO_PIL,
         Family.QWEN3_VL: _NO_PIL,
     },
-    diagnose=not_diagnosed,
+    diagnose=changing({Family.INTERNVL_CHAT: (Removes("Image.resize", share=0.8, spread=0.1),)}),
     processes=("api_server",),
     switching=Switching.RESTART,
     exactness=Exactness.TOLERANCE,
     tolerance="A resized value differs by at most 2 of 255.",
+    # Recipe 2 leaves nothing that PIL would resize.
+    conflicts=(2,),
+    launch=launch,
 )
