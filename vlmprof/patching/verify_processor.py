@@ -33,14 +33,17 @@ class ModelProcessor:
 
     Args:
         model: the checkpoint; family: decides how uint8 pixels are normalized.
+        trust_remote_code: whether code that comes with the checkpoint may run.
     """
 
-    def __init__(self, model: str, family: Family) -> None:
+    def __init__(self, model: str, family: Family, *, trust_remote_code: bool = False) -> None:
         from vllm.config import ModelConfig
         from vllm.multimodal import MULTIMODAL_REGISTRY
         from vllm.tokenizers import cached_tokenizer_from_config
 
-        config = ModelConfig(model=model, dtype="bfloat16", max_model_len=8192, seed=0)
+        config = ModelConfig(
+            model=model, dtype="bfloat16", max_model_len=8192, seed=0, trust_remote_code=trust_remote_code
+        )
         self._tokenizer = cached_tokenizer_from_config(config)
         self._processor = MULTIMODAL_REGISTRY.create_processor(config, tokenizer=self._tokenizer)
         self._family = family
@@ -109,14 +112,15 @@ def check_all(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Each prompt of a job without recipes, then under each set of them.
 
     Args:
-        job: `model`, `family`, `sets` (lists of numbers), `prompts` (lists of images' paths).
+        job: `model`, `family`, `trust_remote_code`, `sets` (lists of numbers), `prompts` (lists of images'
+            paths).
     """
     family, switch = Family[job["family"]], RecipeSwitch.private()
     recipes = load_recipes()
     used = sorted({number for numbers in job["sets"] for number in numbers})
     patches = PatchSet([recipes[number] for number in used], switch, family)
     patches.apply()
-    processor = ModelProcessor(job["model"], family)
+    processor = ModelProcessor(job["model"], family, trust_remote_code=job["trust_remote_code"])
     for prompt in job["prompts"]:
         images = [Path(each).read_bytes() for each in prompt]
         switch.set([])

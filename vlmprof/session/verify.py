@@ -32,6 +32,7 @@ from vlmprof.session.verify_server import Conversation, check_server, start_with
 from vlmprof.session.verify_verdict import verdict
 
 _LINES_OF_LOG = 3
+_TRUST = "--trust-remote-code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def verify(options: VerifyOptions, progress: Progress) -> Verification:
         folder = Path(scratch)
         images = write_images(folder, options.images)
         progress.step(f"In the processor: {len(images.all)} prompts, {len(subject.sets)} sets of recipes")
-        processor = list(_check_processor(options.model, subject, images.all, folder))
+        processor = list(_check_processor(options, subject, images.all, folder))
         server = [
             check
             for dtype in options.dtypes
@@ -122,7 +123,7 @@ def _with_needs(number: int, recipes: Mapping[int, Recipe]) -> set[int]:
 
 
 def _check_processor(
-    model: str, subject: _Subject, prompts: list[PromptImages], folder: Path
+    options: VerifyOptions, subject: _Subject, prompts: list[PromptImages], folder: Path
 ) -> Iterator[ProcessorCheck]:
     """Every set and prompt in a process of the engine's interpreter.
 
@@ -131,7 +132,13 @@ def _check_processor(
     """
     job, log = folder / "job.json", folder / "processor.log"
     paths = [[str(path) for path in prompt] for prompt in prompts]
-    asked = {"model": model, "family": subject.family.name, "sets": subject.sets, "prompts": paths}
+    asked = {
+        "model": options.model,
+        "family": subject.family.name,
+        "trust_remote_code": _TRUST in options.engine_args,
+        "sets": subject.sets,
+        "prompts": paths,
+    }
     job.write_bytes(msgspec.json.encode(asked))
     command = [str(subject.engine.python), "-m", "vlmprof.patching.verify_processor", str(job)]
     environment = _environment(subject.engine, folder)
@@ -141,7 +148,7 @@ def _check_processor(
         said = log.read_text(errors="replace").strip().splitlines()[-_LINES_OF_LOG:]
         raise EngineFailed(
             f"the engine's processor ended with exit code {ended.returncode}: {' / '.join(said)}",
-            hint=f"does {model} work without recipes? vlmprof run {model}",
+            hint=f"does it work without recipes? vlmprof run {options.model}; is {_TRUST} needed after --?",
         )
     for line in ended.stdout.splitlines():
         # Libraries print too.

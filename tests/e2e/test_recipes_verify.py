@@ -1,0 +1,93 @@
+"""`vlmprof recipes verify` on the real engine: one server, and odd images under every combination of recipes."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import chain, combinations
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import ENGINE_ARGS
+from tests.e2e.vlmprof_process import Outcome
+from vlmprof.errors import RecipeMisfit
+from vlmprof.patching import Exactness, Family, Switching
+from vlmprof.patching.registry import check_together, load_recipes
+
+_IMAGES = Path(__file__).parents[3] / "shared" / "data" / "images"
+_PHOTOS = "airockchip"
+
+
+def test_every_exact_recipe_is_exact_in_processor_and_server(
+    run_cli: Callable[..., Outcome], checkpoint: Path
+) -> None:
+    """Float32, 16 tokens: texts equal, each repeated image answered by the cache, none across sets of recipes."""
+    outcome = run_cli(
+        "recipes", "verify", checkpoint, "--recipes", "exact", "--dtypes", "float32", "--json", *ENGINE_ARGS
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    result = json.loads(outcome.stdout)
+    assert {tuple(each["recipes"]) for each in result["verdicts"]} >= {(1,), (1, 8), (10,), (11,)}
+    assert [each["faults"] for each in result["verdicts"] if each["faults"]] == []
+    assert {"truncated.jpg", "no-image.jpg"} <= _refused(result["processor"])
+    answered = [each for each in result["server"] if not each["refused"]]
+    assert answered
+    assert all(each["text_equal"] and each["hits"] == len(each["images"]) for each in answered)
+    assert {each["foreign_hits"] for each in result["server"]} == {0}
+    assert _refused(result["server"]) == {"truncated.jpg"}
+
+
+def _refused(checks: list[dict[str, object]]) -> set[str]:
+    return {name for each in checks if each["refused"] for name in each["images"]}  # type: ignore[attr-defined]
+
+
+def _combinations() -> list[list[int]]:
+    """Every set of live, exact recipes of SmolVLM that may be on together."""
+    recipes, family = load_recipes(), Family.IDEFICS3
+    exact = [
+        number
+        for number, recipe in recipes.items()
+        if recipe.patches_for(family)
+        and recipe.exactness is Exactness.EXACT
+        and recipe.switching is Switching.LIVE
+    ]
+    every = chain.from_iterable(combinations(exact, size) for size in range(1, len(exact) + 1))
+    allowed = []
+    for numbers in every:
+        try:
+            check_together(numbers, recipes, family)
+        except RecipeMisfit:
+            continue
+        allowed.append(list(numbers))
+    return allowed
+
+
+def test_odd_images_are_treated_alike_under_every_combination(checkpoint: Path, tmp_path: Path) -> None:
+    """CMYK, palette, EXIF-rotated, progressive, gray, WebP: same decision, ids, ranges and pixels."""
+    odd = sorted(path for path in _IMAGES.glob("*") if not path.name.startswith(_PHOTOS))
+    if not odd:
+        pytest.skip("no odd images (../shared/data/images)")
+    job = tmp_path / "job.json"
+    prompts = [*([str(path)] for path in odd), [str(path) for path in odd[:2]]]
+    sets = _combinations()
+    model = {"model": str(checkpoint), "family": "IDEFICS3", "trust_remote_code": False}
+    job.write_text(json.dumps({**model, "sets": sets, "prompts": prompts}))
+    ended = subprocess.run(
+        [sys.executable, "-m", "vlmprof.patching.verify_processor", str(job)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    checks = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith('{"recipes"')]
+    assert len(checks) == len(sets) * len(prompts)
+    unequal = [
+        each
+        for each in checks
+        if bool(each["refused"]) != bool(each["refused_without"])
+        or not (each["ids_equal"] and each["ranges_equal"])
+        or each["max_difference"] not in (0.0, None)
+        or each["failures"]
+    ]
+    assert unequal == []
