@@ -43,6 +43,9 @@ _FIRST_TOUCH = 0.35
 # Large tensors are given back to the kernel where the processor's call ends: half are padded, half normalized.
 _FREEING = Removes("BaseMultiModalProcessor._call_hf_processor", "self", 0.5, spread=_SPREAD)
 
+# PIL's interleaved colours are separated once an image, not once a tile.
+_PLANES = Removes("to_tensor", share=0.5, spread=0.15, part="colours")
+
 _GROUPING = (Removes("group_images_by_shape"), Removes("reorder_images"))
 
 REDUCE_TRANSFORM: EffectsByFamily = {
@@ -60,7 +63,6 @@ REDUCE_TRANSFORM: EffectsByFamily = {
     ),
     Family.INTERNVL_HF: (
         Removes(_GOT_OCR2, at="self.resize(image=stacked_images"),
-        Removes(_NORMALIZE, share=1 - _TILE_BY_TILE, spread=_SPREAD),
         Removes("BatchFeature.convert_to_tensors"),
         Removes("concatenate_list"),
         *_GROUPING,
@@ -77,6 +79,9 @@ TENSOR_PROCESSING: EffectsByFamily = {
 }
 COMPACT_PLACEHOLDER: EffectsByFamily = {
     Family.INTERNVL_CHAT: (
+        Removes("InternVLMultiModalProcessor._apply_prompt_updates_via_text", share=0.9, spread=0.1),
+    ),
+    Family.INTERNVL_CHAT: (
         Removes(_VIA_TEXT, at="new_token_ids = tokenizer.encode("),
         Removes(_VIA_TEXT, at="tokenizer.decode(update.content.full)"),
     ),
@@ -84,6 +89,8 @@ COMPACT_PLACEHOLDER: EffectsByFamily = {
         Removes("concatenate_list"),
         Removes(_INTERN_S1, "self", at="torch.concat(image_pixel_values)"),
         Removes(_INTERN_S1, at="tokenizer.batch_decode("),
+        Removes(_INTERN_S1, "self", at="torch.concat("),
+        Removes("concatenate_list"),
         Removes(_INTERN_S1, at="text_outputs = tokenizer("),
         Removes(_INTERN_S1, at="tokenizer.get_vocab("),
         Removes(_HF_PROCESSOR, at="self.tokenizer(text"),
@@ -133,6 +140,7 @@ AVOID_SPLIT: EffectsByFamily = {
     Family.IDEFICS3: (Removes(_SPLIT, "self", 0.5, spread=0.2),),
     Family.INTERNVL_CHAT: (
         Removes("dynamic_preprocess_internvl", share=0.6, at="resized_img.crop(", spread=0.2),
+        _PLANES,
         Removes(_CHAT_TRANSFORM, share=0.15, spread=0.15),
     ),
     Family.INTERNVL_HF: (
