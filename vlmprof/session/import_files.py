@@ -122,9 +122,12 @@ def _method(file: Imported) -> str:
 
 
 def _joined(name: str, tables: list[Any]) -> Any:
+    """Tables of several files as one, by start."""
     if not tables:
         return SCHEMAS[name].empty_table()
-    return pa.concat_tables(tables).unify_dictionaries().combine_chunks().sort_by("start_ns")
+    whole = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    start_ns = whole["start_ns"].to_numpy()
+    return whole if (start_ns[1:] >= start_ns[:-1]).all() else whole.sort_by("start_ns")
 
 
 def _process_table(processes: list[Process], samples: Any) -> Any:
