@@ -107,8 +107,11 @@ def run_apart(command: list[str], repeat: int) -> dict[str, Any]:
         if done.returncode:
             return {"error": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it failed"}
         found.append(json.loads(done.stdout.splitlines()[-1]))
-    names = ("load_s", "total_s", "peak_rss_bytes")
-    return found[0] | {name: statistics.median(each[name] for each in found) for name in names}
+    medians = {
+        name: statistics.median(each[name] for each in found)
+        for name in ("load_s", "total_s", "peak_rss_bytes")
+    }
+    return {**found[0], **medians}
 
 
 def measure_beside(python: Path, trace: Path, repeat: int) -> dict[str, Any]:
