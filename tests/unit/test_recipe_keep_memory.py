@@ -39,11 +39,11 @@ def _faults_of_a_block() -> int:
     """Page faults of making, filling and freeing one block of 64 MiB from the C library."""
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
     block = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(_BLOCK_BYTES)))
     ctypes.memset(block, 1, _BLOCK_BYTES)
     libc.free(block)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
 
 
 def test_a_freed_block_is_used_again_while_the_recipe_is_on_and_mapped_anew_when_it_is_off() -> None:
