@@ -1,6 +1,6 @@
 """Where the keys of the multimodal caches are made: the same for every model."""
 
-from vlmprof.patching import Patch
+from vlmprof.patching import Original, Patch
 
 CACHE_KEYS = (
     Patch(
@@ -8,6 +8,7 @@ CACHE_KEYS = (
         replacement="vlmprof_recipes.cache_salt:salted_hashes",
         parameters=("self", "model_id", "hash_algorithm"),
         fingerprints=("eb48d38f752a2d52",),
+        earlier=(Original(("self", "model_id"), "d273763b295e1aeb"),),
     ),
 )
 """API server: the multimodal caches never serve what was made under another set of recipes."""

@@ -142,6 +142,7 @@ CHAT_INPUTS = (
         "internvl_inputs:with_keywords",
         ("self", "kwargs"),
         "38a248809c23152d",
+        "347279e085b7b0f1",
     ),
     *_always(
         f"{_CHAT_MODEL}.get_input_modality",

@@ -4,7 +4,7 @@ from vlmprof.patching import Family, Need, Recipe, Standing
 from vlmprof_recipes import effects
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
-from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
+from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM, VLLM_FROM_26
 from vlmprof_recipes.idefics3_patches import FIELDS, PREPROCESS
 from vlmprof_recipes.internvl_patches import CHAT_TILES, HF_JOIN, HF_PREPROCESS
 from vlmprof_recipes.qwen3_vl_patches import PATCHIFY
@@ -35,7 +35,7 @@ recipe = Recipe(
     processes=("api_server",),
     fits={
         Family.IDEFICS3: (VLLM, TRANSFORMERS),
-        Family.INTERNVL_CHAT: (VLLM,),
+        Family.INTERNVL_CHAT: (VLLM_FROM_26,),
         Family.INTERNVL_HF: (VLLM, TRANSFORMERS),
         Family.QWEN3_VL: (VLLM, TRANSFORMERS),
     },

@@ -19,6 +19,7 @@ from vlmprof.patching import (
     Diagnosis,
     Family,
     Fits,
+    Original,
     Patch,
     PatchCounts,
     PatchSet,
@@ -237,6 +238,18 @@ def test_a_misfit_is_refused_before_anything_is_changed(
     with pytest.raises(RecipeMisfit):
         patches.apply()
     assert engine.Model.load is original
+
+
+def test_an_earlier_version_with_other_parameters_is_accepted_where_the_patch_knows_it(
+    engine: ModuleType,
+) -> None:
+    """The installed function is the earlier one; with another's parameters its fingerprint does not count."""
+    newer = replace(_double(engine), parameters=("number", "factor"), fingerprints=("0123456789abcdef",))
+    known = replace(newer, earlier=(Original(("number",), fingerprint(engine.double)),))
+    PatchSet([_recipe(known)], RecipeSwitch.private(), _FAMILY).check()
+    other = replace(newer, earlier=(Original(("value",), fingerprint(engine.double)),))
+    with pytest.raises(RecipeMisfit, match="its parameters are"):
+        PatchSet([_recipe(other)], RecipeSwitch.private(), _FAMILY).check()
 
 
 def test_a_recipe_for_an_engine_that_is_not_installed_is_refused(engine: ModuleType) -> None:

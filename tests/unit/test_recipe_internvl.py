@@ -262,7 +262,7 @@ def test_arrays_beside_images_never_meet_uint8_tiles(
 def test_torchvision_resizes_within_the_tolerance_that_recipe_2_states(
     switches: dict[Family, RecipeSwitch], processors: dict[Family, Any]
 ) -> None:
-    """Of a smooth photo, less than 2% of the uint8 values differ; of noise, none by more than 0.18 normalized."""
+    """Less than 2.5% of the values differ, none by more than 12 of 255 levels, which are 0.21 normalized."""
     family = Family.INTERNVL_CHAT
     image = _image(64, 48).resize((640, 480), Image.Resampling.BICUBIC)
     switch = switches[family]
@@ -271,8 +271,8 @@ def test_torchvision_resizes_within_the_tolerance_that_recipe_2_states(
         switch.set(numbers)
         found = processed(processors[family], [image])
         difference = (_in_worker(family, found).float() - _in_worker(family, expected).float()).abs()
-        assert 0 < float(difference.max()) <= 0.18
-        assert float((difference > 0).float().mean()) < 0.02
+        assert 0 < float(difference.max()) <= 0.21
+        assert float((difference > 0).float().mean()) < 0.025
         assert found["prompt_token_ids"] == expected["prompt_token_ids"]
 
 

@@ -6,7 +6,7 @@ Standard library and `vlmprof.model` alone: this package is loaded into the serv
 from vlmprof.patching.effects import Adds, Diagnosis, Effect, Removes, SendsLess
 from vlmprof.patching.family import Family, family_of
 from vlmprof.patching.launch import Launch
-from vlmprof.patching.patch import Patch, fingerprint
+from vlmprof.patching.patch import Original, Patch, fingerprint
 from vlmprof.patching.patch_set import PatchCounts, PatchedCall, PatchSet
 from vlmprof.patching.recipe import (
     Exactness,
@@ -28,6 +28,7 @@ __all__ = [
     "Fits",
     "Launch",
     "Need",
+    "Original",
     "Patch",
     "PatchCounts",
     "PatchSet",

@@ -15,6 +15,14 @@ REPLACEMENT_MARK = "__vlmprof_replaces__"
 
 
 @dataclass(frozen=True, slots=True)
+class Original:
+    """A function as one version has it: its parameters' names, in order, and its `fingerprint`."""
+
+    parameters: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Patch:
     """A function or method to replace.
 
@@ -26,6 +34,8 @@ class Patch:
         fingerprints: `fingerprint` of each version of the original that the replacement was written for.
         follows_switch: False where the call's own data say what to do: what one process sent with a recipe on
             must be understood by the next process after the recipe was switched off.
+        earlier: the original as earlier versions have it, where its parameters are others; the replacement
+            takes those too.
     """
 
     target: str
@@ -33,6 +43,7 @@ class Patch:
     parameters: tuple[str, ...]
     fingerprints: tuple[str, ...]
     follows_switch: bool = True
+    earlier: tuple[Original, ...] = ()
 
     @property
     def module(self) -> str:
@@ -96,6 +107,8 @@ def check_known(patch: Patch, parameters: tuple[str, ...], found: str, *, recipe
     Raises:
         RecipeMisfit: they are not.
     """
+    if Original(parameters, found) in patch.earlier:
+        return
     if parameters != patch.parameters:
         raise _misfit(
             patch,
