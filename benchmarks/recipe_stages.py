@@ -24,6 +24,8 @@ from vlmprof.patching.registry import check_together, load_recipes
 from vlmprof.workload.coco_like import coco_like_jpeg
 
 Numbers = tuple[int, ...]
+LAST_OF_THE_PAPER = 12
+"""Later recipes change what is around the processor."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,11 @@ def measured(checkpoint: Path, family: Family, rounds: int, n_images: int) -> li
 def recipe_sets(recipes: dict[int, Recipe], family: Family) -> list[Numbers]:
     """Each recipe that acts in the processor with what it needs, the exact ones together, and all of them."""
     acting = {number: each for number, each in recipes.items() if each.patches_for(family)}
-    acting = {number: each for number, each in acting.items() if "api_server" in each.processes}
+    acting = {
+        number: each
+        for number, each in acting.items()
+        if number <= LAST_OF_THE_PAPER and "api_server" in each.processes
+    }
     alone = [tuple(sorted({number, *each.needs})) for number, each in acting.items()]
     exact = tuple(number for number, each in acting.items() if each.exactness is Exactness.EXACT)
     together = [numbers for numbers in (exact, tuple(acting)) if fits(numbers, recipes, family)]
