@@ -105,7 +105,7 @@ def measure_page(url: str, viewer: Viewer, screenshot: Path | None = None) -> di
         ready_ms = page.evaluate("window.readyAt")
         interactive_ms = max([ready_ms, *page.evaluate("window.longTasks")])
         page.locator(viewer.canvas).first.scroll_into_view_if_needed()
-        page.wait_for_timeout(QUIET_MS)
+        _wait_until_still(page)
         frames = {kind: _frames(page, viewer, kind) for kind in ("zoom", "pan")}
         if screenshot:
             page.screenshot(path=screenshot)
@@ -144,6 +144,14 @@ def _wait_until_ready(page: "Page") -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{page.url} was not ready after {READY_S} s")
         page.wait_for_timeout(50)
+
+
+def _wait_until_still(page: "Page") -> None:
+    """Until no long task has ended for a while: what comes into sight may be drawn only then."""
+    for _ in range(READY_S):
+        page.wait_for_timeout(QUIET_MS)
+        if page.evaluate("performance.now() - Math.max(0, ...window.longTasks)") > QUIET_MS:
+            return
 
 
 def _frames(page: "Page", viewer: Viewer, kind: str) -> list[float]:

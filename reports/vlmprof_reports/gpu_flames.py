@@ -58,7 +58,7 @@ def gpu_flames(
 
 
 def _called(process: Process) -> str:
-    return process.name if process.role is Role.OTHER and process.name else process.label
+    return (process.name or "process") if process.role is Role.OTHER else process.label
 
 
 def _causes(tables: dict[str, Any], stacks: StackTable) -> tuple[Ints, Ints, Ints]:

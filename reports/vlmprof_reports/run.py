@@ -5,6 +5,7 @@ from typing import Any
 from vlmprof.analysis.hot import CriticalTime, critical_time
 from vlmprof.analysis.process_table import read_processes
 from vlmprof.analysis.stack_table import StackTable, read_stacks
+from vlmprof.model.gpu_result import GpuResult, read_gpu_result
 from vlmprof.model.results import BreakdownResult, SummaryResult, read_breakdown, read_summary
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.stages import GROUPS, STAGES
@@ -13,6 +14,7 @@ from vlmprof.model.table_io import read_table
 from vlmprof_reports.archive import Archive
 from vlmprof_reports.flames import flame_views
 from vlmprof_reports.gpu_flames import gpu_flames
+from vlmprof_reports.gpu_work import kernel_rows
 from vlmprof_reports.page import render_page
 from vlmprof_reports.requests import request_lanes, request_rows
 from vlmprof_reports.sampled_tree import sampled_tree
@@ -56,6 +58,7 @@ MODULES = [
     "trace_range_panel",
     "trace_panel",
     "tables",
+    "gpu_tables",
     "evidence",
     "main",
 ]
@@ -88,6 +91,7 @@ def render(folder: RunFolder) -> str:
             "info": info,
             "summary": summary,
             "suggestions": _suggestions(folder),
+            "gpu": _gpu(folder),
             "groups": GROUPS,
             "stages": [{"id": s.id, "group": s.group, "label": s.label, "where": s.where} for s in STAGES],
         },
@@ -96,6 +100,7 @@ def render(folder: RunFolder) -> str:
             "lanes": request_lanes(breakdown, processes, int(timeline["origin_ns"])),
             "flames": {**tree.described(), "views": flame_views(tree, critical, processes)},
             "gpu_flames": gpu_flames(tables, stacks, processes),
+            "kernels": kernel_rows(tables["gpu_kernels"]),
             "timeline": timeline,
         },
         archive=archive,
@@ -105,6 +110,11 @@ def render(folder: RunFolder) -> str:
 def _suggestions(folder: RunFolder) -> SuggestionsResult | None:
     """What would help; None where nobody has concluded it, as in an imported run."""
     return read_suggestions(folder) if (folder.results / "suggestions.json").exists() else None
+
+
+def _gpu(folder: RunFolder) -> GpuResult | None:
+    """What the GPU's own times say; None where none were recorded."""
+    return read_gpu_result(folder) if (folder.results / "gpu.json").exists() else None
 
 
 def _critical(

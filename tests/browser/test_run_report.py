@@ -191,7 +191,7 @@ def test_tables_sort_and_filter(usual: Opened) -> None:
     names = usual.page.locator("#functions td:first-child").all_inner_texts()
     assert names == sorted(names, key=str.lower)
     usual.page.locator("#requests summary").click()
-    usual.page.get_by_label("filter").fill("too large")
+    usual.page.locator("#requests").get_by_label("filter").fill("too large")
     visible = usual.page.locator("#requests tbody tr:visible")
     assert visible.count() == 1
     assert "req-refused" in visible.inner_text()

@@ -13,6 +13,13 @@ export function formatTime(ns) {
   return Math.abs(ns) >= 1e9 ? `${(ns / 1e9).toPrecision(3)} s` : `${formatMs(ns)} ms`;
 }
 
+// Down to the nanosecond, for what a timeline shows.
+export function formatDuration(ns) {
+  const size = Math.abs(ns);
+  if (size >= 1e5 || size === 0) return formatTime(ns);
+  return size >= 1e3 ? `${(ns / 1e3).toPrecision(3)} µs` : `${Math.round(ns)} ns`;
+}
+
 export function formatShare(share) {
   if (share > 0 && share < 0.0005) return "<0.1%";
   return `${(100 * share).toFixed(1)}%`;

@@ -13,6 +13,7 @@ import { FlameModel } from "./flame_model.js";
 import { FlamePanel } from "./flame_panel.js";
 import { TracePanel } from "./trace_panel.js";
 import { functionsSection, processesSection, requestsTable } from "./tables.js";
+import { gpuSection } from "./gpu_tables.js";
 import { environmentSection, qualitySection } from "./evidence.js";
 
 const PLACES = [
@@ -23,6 +24,7 @@ const PLACES = [
   ["timeline", "Timeline"],
   ["flame", "Flame graph"],
   ["functions", "Functions"],
+  ["gpu", "GPU"],
   ["processes", "Processes"],
   ["quality", "Quality"],
   ["environment", "Environment"],
@@ -69,15 +71,20 @@ function buildPage(head, timeline, flame, requests) {
     qualitySection(),
     environmentSection(),
   ];
-  const there = new Set(parts.filter(Boolean).map((part) => part.id));
-  const links = PLACES.filter(([id]) => there.has(id)).map(([id, name]) => el("a", { href: `#${id}` }, name));
-  const bar = el("nav", { "aria-label": "Sections" }, el("b", {}, "vlmprof"), ...links);
+  const bar = el("nav", { "aria-label": "Sections" });
   const end = el(
     "footer",
     {},
     `vlmprof ${page.info.vlmprof_version}; every number of this page is in results/*.json of its run folder.`,
   );
   document.getElementById("page").append(bar, el("main", {}, ...parts.filter(Boolean)), end);
+  listSections();
+}
+
+function listSections() {
+  const there = PLACES.filter(([id]) => document.getElementById(id));
+  const links = there.map(([id, name]) => el("a", { href: `#${id}` }, name));
+  document.querySelector("nav").replaceChildren(el("b", {}, "vlmprof"), ...links);
 }
 
 async function fill(timeline, flame, requests, link) {
@@ -87,6 +94,9 @@ async function fill(timeline, flame, requests, link) {
   const trees = [{ model, views: details.flames.views }];
   if (details.gpu_flames) trees.push({ model: new FlameModel(details.gpu_flames), views: details.gpu_flames.views });
   await flame.start(trees, sampledRequests(details));
+  const gpu = gpuSection(details.kernels, (name) => timeline.goToName(name));
+  if (gpu) document.getElementById("processes").before(gpu);
+  listSections();
   link.start();
   requests.element.append(requestsTable(details.requests));
   document.documentElement.dataset.ready = "details";

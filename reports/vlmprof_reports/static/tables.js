@@ -36,7 +36,7 @@ export function functionsSection() {
     "functions",
     "Hottest functions",
     note,
-    sortableTable(columns, hot, { caption: "Hottest functions" }),
+    sortableTable(columns, hot, { caption: "Hottest functions", filter: true }),
   );
 }
 

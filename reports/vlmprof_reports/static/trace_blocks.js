@@ -1,15 +1,18 @@
 // Blocks of the timeline as columns in nanoseconds since its origin, kept while they are in use.
 
-import { ColumnReader, signed } from "./archive.js";
+import { ColumnReader } from "./archive.js";
 
 const KEPT_BLOCKS = 500;
+const AT_A_TIME = 2;
+const STALE_FRAMES = 2;
 
 export class BlockStore {
   constructor(archive, onload) {
     this.archive = archive;
     this.onload = onload;
     this.blocks = new Map();
-    this.loading = new Map();
+    this.wanted = new Map();
+    this.reading = new Set();
     this.frame = 0;
   }
 
@@ -23,27 +26,45 @@ export class BlockStore {
     }
   }
 
-  // The block, or null while it is being unpacked; `onload` is called when it is there.
-  get(track, sequence, index) {
+  // The block, or null while it is not there; `onload` is called when it is. `ahead`: not in view yet.
+  get(track, sequence, index, ahead = false) {
     const number = sequence.block[index];
     const block = this.blocks.get(number);
     if (block) {
       block.used = this.frame;
       return block;
     }
-    if (!this.loading.has(number)) this.load(track, sequence, index).then(this.onload);
+    if (this.reading.has(number)) return null;
+    this.wanted.set(number, { track, sequence, index, rank: this.frame - (ahead ? 0.5 : 0) });
+    this.readNext();
     return null;
+  }
+
+  // Blocks one after the other, the latest wanted first, so that no frame waits for all of them. What was wanted
+  // some frames ago and is no longer is out of view.
+  async readNext() {
+    if (this.reading.size >= AT_A_TIME || !this.wanted.size) return;
+    let latest = null;
+    for (const [number, each] of this.wanted) {
+      if (each.rank < this.frame - STALE_FRAMES) this.wanted.delete(number);
+      else if (!latest || each.rank > latest.rank) latest = each;
+    }
+    if (!latest) return;
+    const { track, sequence, index } = latest;
+    const number = sequence.block[index];
+    this.wanted.delete(number);
+    this.reading.add(number);
+    await this.load(track, sequence, index);
+    this.reading.delete(number);
+    this.onload();
+    setTimeout(() => this.readNext());
   }
 
   // Unpacks a block and keeps it.
   async load(track, sequence, index) {
-    const number = sequence.block[index];
-    if (this.blocks.has(number)) return this.blocks.get(number);
-    if (!this.loading.has(number)) this.loading.set(number, this.read(track, sequence, index));
-    const block = await this.loading.get(number);
-    this.loading.delete(number);
+    const block = await this.read(track, sequence, index);
     block.used = this.frame;
-    this.blocks.set(number, block);
+    this.blocks.set(sequence.block[index], block);
     return block;
   }
 
@@ -67,11 +88,12 @@ function decodeSlices(reader, track, sequence, index) {
   const start = running(reader.next(), track.unit_ns, first);
   const length = scaled(reader.next(), track.unit_ns);
   const block = { rows: reader.rows, start, length, lane: reader.next(), name: reader.next() };
-  block.longest = length.reduce((most, each) => Math.max(most, each), 0);
+  block.longest = 0;
+  for (let row = 0; row < length.length; row++) if (length[row] > block.longest) block.longest = length[row];
   if (track.kind === "spans") block.requestSet = reader.next();
   if (track.kind === "kernels" || track.kind === "copies") block.origin = reader.next();
   if (track.kind === "copies") block.bytes = reader.next();
-  if (block.origin) block.launch = running(Float64Array.from(reader.next(), signed), track.unit_ns, first);
+  if (block.origin) block.launch = running(withSigns(reader.next()), track.unit_ns, first);
   return block;
 }
 
@@ -94,8 +116,19 @@ function decodeBins(reader, track, sequence, index) {
   return { rows: reader.rows, start, width, lane, covered, count, name, longest: width };
 }
 
+// Loops, not Float64Array.from with a function: that costs ten times as much, in the middle of a frame.
 function scaled(values, unit) {
-  return Float64Array.from(values, (value) => value * unit);
+  const times = new Float64Array(values.length);
+  for (let row = 0; row < values.length; row++) times[row] = values[row] * unit;
+  return times;
+}
+
+// Zigzag: 0, 1, 2, 3 stand for 0, -1, 1, -2.
+function withSigns(values) {
+  const steps = new Float64Array(values.length);
+  for (let row = 0; row < values.length; row++)
+    steps[row] = values[row] % 2 ? -(values[row] + 1) / 2 : values[row] / 2;
+  return steps;
 }
 
 function running(steps, unit, first) {

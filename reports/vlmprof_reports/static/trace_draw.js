@@ -32,7 +32,7 @@ export class TrackDrawer {
           ready = false;
       if (!ask || !ready) continue;
       const [before, after] = track.blocksIn(sequence, from - margin, to + margin);
-      for (let index = before; index < after; index++) this.store.get(track, sequence, index);
+      for (let index = before; index < after; index++) this.store.get(track, sequence, index, true);
     }
     return ready;
   }

@@ -80,7 +80,7 @@ function drawArrow(context, view, kernel) {
   context.fill();
 }
 
-export function drawMarks(context, view, height, formatTime) {
+export function drawMarks(context, view, height, formatDuration) {
   const { marks, colours } = view;
   context.strokeStyle = context.fillStyle = colours.accent;
   context.lineWidth = 1.5;
@@ -94,7 +94,7 @@ export function drawMarks(context, view, height, formatTime) {
   context.setLineDash([]);
   if (marks.length < 2) return;
   const [left, right] = marks.map((time) => view.x(time)).sort((a, b) => a - b);
-  const text = formatTime(Math.abs(marks[1] - marks[0]));
+  const text = formatDuration(Math.abs(marks[1] - marks[0]));
   context.font = "600 12px system-ui, sans-serif";
   const width = context.measureText(text).width + 12;
   const middle = Math.max(width / 2, Math.min(view.width - width / 2, (left + right) / 2));

@@ -2,13 +2,15 @@
 
 import { el, section } from "./dom.js";
 import { stageById } from "./data.js";
-import { formatCount, formatTime } from "./format.js";
+import { formatCount, formatDuration } from "./format.js";
 import { TraceInput, KEYS } from "./trace_input.js";
 import { RangePanel } from "./trace_range_panel.js";
 import { TraceSearch } from "./trace_search.js";
 import { Trace } from "./trace_tracks.js";
 import { TraceView } from "./trace_view.js";
 import { neighbour } from "./trace_walk.js";
+
+const STATUS_MS = 160;
 
 export class TracePanel {
   constructor({ openFunction, onstate, copyLink }) {
@@ -62,10 +64,8 @@ export class TracePanel {
 
   changed() {
     const { window, marks, range, selected } = this.view;
-    const parts = [`${formatTime(window.length)} in view`];
-    if (range) parts.push(`${formatTime(range.to - range.from)} selected`);
-    if (marks.length === 2) parts.push(`measured ${formatTime(Math.abs(marks[1] - marks[0]))}`);
-    this.status.value = parts.join(" · ");
+    // New text lays out and paints much of the page, which takes several times as long as the timeline itself.
+    this.statusTimer ??= setTimeout(() => this.showStatus(), STATUS_MS);
     Object.assign(this.element.dataset, {
       from: Math.round(window.from),
       to: Math.round(window.to),
@@ -74,6 +74,15 @@ export class TracePanel {
       measured: marks.length === 2 ? Math.round(Math.abs(marks[1] - marks[0])) : "",
     });
     this.onstate();
+  }
+
+  showStatus() {
+    const { window, marks, range } = this.view;
+    this.statusTimer = null;
+    const parts = [`${formatDuration(window.length)} in view`];
+    if (range) parts.push(`${formatDuration(range.to - range.from)} selected`);
+    if (marks.length === 2) parts.push(`measured ${formatDuration(Math.abs(marks[1] - marks[0]))}`);
+    this.status.value = parts.join(" · ");
   }
 
   // Zoom to all requests; where that is what is shown, to the whole capture.
@@ -194,6 +203,14 @@ export class TracePanel {
       if (await this.step(true)) return;
     }
     await this.goToStage(stageById.get(stage) ?? { label: stage });
+  }
+
+  // Shows the first slice of a name.
+  async goToName(name) {
+    this.element.scrollIntoView({ block: "start" });
+    this.view.select(null);
+    this.searchFor(name, { exact: true });
+    await this.step(true);
   }
 
   // Shows a stage on the critical path of the first request that has it.

@@ -3,11 +3,11 @@
 import { page } from "./data.js";
 import { firstRow } from "./trace_blocks.js";
 
-// Reads every block that meets the range; `isWanted` ends it when another range has been chosen.
+// Reads every block of the tracks shown that meets the range; `isWanted` ends it when another range has been chosen.
 export async function rangeTotals(view, { from, to }, isWanted = () => true) {
   const { trace, store } = view;
   const totals = { names: new Map(), self: new Float64Array(trace.model.count), sampled: 0 };
-  for (const track of trace.tracks)
+  for (const track of trace.tracks.filter((each) => view.layout.isShown(each)))
     for (const sequence of track.exactSequences()) {
       const [first, last] = track.blocksIn(sequence, from, to);
       for (let index = first; index < last; index++) {

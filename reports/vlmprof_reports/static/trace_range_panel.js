@@ -1,7 +1,7 @@
 // What happened in the selected range: the totals of every name as a table, the stacks as a flame graph.
 
 import { el } from "./dom.js";
-import { formatBytes, formatCount, formatMs, formatShare, formatTime } from "./format.js";
+import { formatBytes, formatCount, formatMs, formatShare, formatDuration } from "./format.js";
 import { FlameCanvas } from "./flame.js";
 import { describeNode } from "./flame_model.js";
 import { sortableTable } from "./sortable.js";
@@ -35,7 +35,7 @@ export class RangePanel {
     return el(
       "h3",
       {},
-      `${formatTime(to - from)} from ${formatTime(from - first)} to ${formatTime(to - first)} after the first request`,
+      `${formatDuration(to - from)} from ${formatDuration(from - first)} to ${formatDuration(to - first)} after the first request`,
     );
   }
 
@@ -51,11 +51,11 @@ export class RangePanel {
     });
     this.graph.show(layout);
     this.graph.canvas.dataset.totalNs = Math.round(shown);
-    const waiting = layout.waiting ? `; ${formatTime(layout.waiting)} of waiting threads left out` : "";
+    const waiting = layout.waiting ? `; ${formatDuration(layout.waiting)} of waiting threads left out` : "";
     return el(
       "div.range-flame",
       {},
-      el("p.note", {}, `Stacks in this range, all threads: ${formatTime(shown)}${waiting}`),
+      el("p.note", {}, `Stacks in this range, of the threads shown: ${formatDuration(shown)}${waiting}`),
       this.graph.scroller,
     );
   }

@@ -1,6 +1,6 @@
 // The timeline's tracks: what each is called, which of its blocks a window needs, what its slices are.
 
-import { formatBytes, formatCount, formatTime, shortPath } from "./format.js";
+import { formatBytes, formatCount, formatDuration, formatTime, shortPath } from "./format.js";
 import { page } from "./data.js";
 
 export const KINDS = {
@@ -118,8 +118,8 @@ export class Trace {
     const lines = [[KINDS[track.kind].one, this.placeOf(track)]];
     if (track.kind === "requests") lines.shift();
     if (slice.count)
-      return [...lines, [`${formatCount(slice.count)} short ones, busy`, formatTime(slice.busy)]];
-    lines.push(["duration", formatTime(slice.length)], ["starts at", formatTime(slice.start - this.start_ns)]);
+      return [...lines, [`${formatCount(slice.count)} short ones, busy`, formatDuration(slice.busy)]];
+    lines.push(["duration", formatDuration(slice.length)], ["starts at", formatTime(slice.start - this.start_ns)]);
     if (slice.node !== undefined) {
       const file = this.model.file(slice.node);
       if (file) lines.splice(1, 0, shortPath(file).slice(-160));
@@ -131,7 +131,7 @@ export class Trace {
       const rate = slice.length ? `, ${formatBytes((slice.bytes / slice.length) * 1e9)}/s` : "";
       lines.push(["size", formatBytes(slice.bytes) + rate]);
     }
-    if (slice.origin) lines.push(["launched before", formatTime(slice.start - slice.launch)]);
+    if (slice.origin) lines.push(["launched before", formatDuration(slice.start - slice.launch)]);
     const ids = this.request_sets[slice.requestSet ?? 0] ?? [];
     if (ids.length) lines.push([ids.length > 1 ? "requests" : "request", ids.join(", ").slice(0, 80)]);
     if (track.unit_ns > 1) lines.push(["times are rounded to", `${track.unit_ns} ns`]);

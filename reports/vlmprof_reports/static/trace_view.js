@@ -1,7 +1,7 @@
 // The timeline on its canvases: draws a frame when something changed, and says what is where.
 
 import { el, onThemeChange } from "./dom.js";
-import { formatTime } from "./format.js";
+import { formatDuration } from "./format.js";
 import { BlockStore } from "./trace_blocks.js";
 import { TraceColours } from "./trace_colour.js";
 import { TrackDrawer } from "./trace_draw.js";
@@ -154,7 +154,7 @@ export class TraceView {
     }
     drawArrows(context, this);
     if (this.selected) drawOutline(context, this, this.selected);
-    drawMarks(context, this, height, formatTime);
+    drawMarks(context, this, height, formatDuration);
   }
 
   // Row, lane and time at a place of the canvas; lane is null outside of tracks.
