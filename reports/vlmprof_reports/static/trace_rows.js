@@ -3,7 +3,8 @@
 import { blend } from "./trace_colour.js";
 
 const FAINTEST = 0.28;
-const LABEL_PIXELS = 26;
+const LABEL_PIXELS = 28;
+const ELLIPSIS_PIXELS = 11;
 
 export class RowPainter {
   // Width and height in device pixels, of which `scale` are one CSS pixel.
@@ -120,7 +121,7 @@ export class TextFitter {
       this.widths.set(text, width);
     }
     if (width <= room) return text.slice(0, 400);
-    const length = Math.floor((Math.min(text.length, 400) * room) / width) - 1;
-    return length > 1 ? `${text.slice(0, length)}…` : "";
+    const length = Math.floor((Math.min(text.length, 400) * (room - ELLIPSIS_PIXELS)) / width);
+    return length > 0 ? `${text.slice(0, length)}…` : "";
   }
 }
