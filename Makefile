@@ -20,7 +20,7 @@ SYNTAX := vlmprof recipes reports examples benchmarks tests
 AUSTIN_4 := .cache/austin-4.0.0/austin
 COMPAT := .venv-compat
 
-.PHONY: help setup demo test test-compat lint types unit e2e browser wheel system-tools clean
+.PHONY: help setup demo test test-compat lint types unit e2e browser gpu wheel system-tools clean
 
 help: ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,7 +40,7 @@ $(CHECKPOINT)/config.json: | setup
 demo: setup $(CHECKPOINT)/config.json ## Profile a SmolVLM-256M and write runs/demo/report.html
 	$(RUN_IN)/vlmprof run $(CHECKPOINT) --out runs/demo --overwrite -- $(ENGINE_ARGS)
 
-test: setup lint types unit e2e browser wheel ## Everything that CI checks
+test: setup lint types unit e2e browser gpu wheel ## Everything that CI checks
 
 lint: setup ## ruff
 	$(RUN_IN)/ruff format --check $(SYNTAX)
@@ -67,6 +67,9 @@ $(COMPAT)/.installed: pyproject.toml docs/install/constraints.txt $(wildcard doc
 
 browser: setup ## The report in a real Chromium
 	$(RUN_IN)/pytest tests/browser
+
+gpu: setup ## What needs an NVIDIA GPU; says so where there is none
+	$(RUN_IN)/pytest tests/gpu
 
 wheel: setup ## Build the wheel and use it from an environment of its own
 	rm -rf dist .cache/wheel

@@ -37,10 +37,10 @@ def resized(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """A uint8 image [channels, height, width] at another height and width."""
     height, width = size
     if image.shape[-1] != width:
-        weights, scale = _on_device(image.shape[-1], width, image.device)
+        weights, scale = _on_device(image.shape[-1], width, image.device, _rounds_operands())
         image = _rounded(image.to(weights.dtype) @ weights.T, scale)
     if image.shape[-2] != height:
-        weights, scale = _on_device(image.shape[-2], height, image.device)
+        weights, scale = _on_device(image.shape[-2], height, image.device, _rounds_operands())
         image = _rounded(weights @ image.to(weights.dtype), scale)
     return image
 
@@ -72,12 +72,18 @@ def _bits(largest: float) -> int:
 
 
 @lru_cache(maxsize=256)
-def _on_device(n_from: int, n_to: int, device: torch.device) -> tuple[torch.Tensor, float]:
+def _on_device(
+    n_from: int, n_to: int, device: torch.device, rounds_operands: bool
+) -> tuple[torch.Tensor, float]:
     weights = lanczos_weights(n_from, n_to)
-    # TF32 would round the operands to 11 bits.
-    float32 = weights.fits_float32 and not torch.backends.cuda.matmul.allow_tf32
-    dtype = torch.float32 if float32 else torch.float64
+    dtype = torch.float32 if weights.fits_float32 and not rounds_operands else torch.float64
     return weights.matrix.to(device, dtype), 2.0**-weights.bits
+
+
+def _rounds_operands() -> bool:
+    """Whether a float32 product may round its operands to the 11 bits of TF32."""
+    allowed: bool = torch.backends.cuda.matmul.allow_tf32
+    return allowed
 
 
 def _rounded(sums: torch.Tensor, scale: float) -> torch.Tensor:

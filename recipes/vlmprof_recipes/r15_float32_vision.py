@@ -23,9 +23,9 @@ recipe = Recipe(
     title="vision encoder in float32 on a CPU without bfloat16",
     paper="Not in the paper, whose servers have GPUs.",
     here="oneDNN multiplies bfloat16 from AVX-512 on. Below it, torch widens every operand of every product by "
-    "itself, and a matrix product takes six times as long as in float32. The encoder's weights are kept in "
-    "both types, 4 more bytes a parameter, made by the first request with an image; the language model stays "
-    "as it is. On a GPU, and on a CPU that has bfloat16, the recipe changes nothing.",
+    "itself, and a patch embedding of SmolVLM-256M's width takes six times as long. The encoder's weights are kept "
+    "in both types, 4 more bytes a parameter, made by the first request with an image; the language model "
+    "stays as it is. On a GPU, and on a CPU that has bfloat16, the recipe changes nothing.",
     standing=dict.fromkeys(Family, _NEEDED),
     diagnose=removing(*effects.FLOAT32_PRODUCTS),
     processes=("worker",),

@@ -1,0 +1,65 @@
+"""Recipes 3, 8 and 14 on a GPU: the same pixels as on the CPU, and embeddings within bfloat16's error."""
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the models' extra is not installed")
+functional = pytest.importorskip("torchvision.transforms.v2.functional")
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device on this machine"),
+]
+
+from tests.unit.idefics3_tiles import noise  # noqa: E402
+from vlmprof_recipes.device_resize import resized  # noqa: E402
+from vlmprof_recipes.idefics3_embeddings import embed, fold  # noqa: E402
+from vlmprof_recipes.idefics3_inputs import normalized  # noqa: E402
+from vlmprof_recipes.idefics3_whole_images import tiles_of  # noqa: E402
+
+_SIZES = [
+    ((480, 640), (1536, 2048)),
+    ((1536, 2048), (512, 512)),
+    ((37, 100), (758, 2048)),
+    ((3000, 17), (2048, 12)),
+]
+
+
+@pytest.mark.parametrize("tf32", [False, True], ids=["ieee", "tf32"])
+@pytest.mark.parametrize(("before", "after"), _SIZES, ids=str)
+def test_the_device_resizes_to_the_cpu_s_pixels(
+    before: tuple[int, int], after: tuple[int, int], tf32: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No pixel differs, also where the engine lets products round to TF32: those are made in float64."""
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", tf32)
+    image = noise(*before)
+    lanczos = functional.InterpolationMode.LANCZOS
+    expected = functional.resize(image, list(after), interpolation=lanczos, antialias=True)
+    assert torch.equal(resized(image.cuda(), after).cpu(), expected)
+
+
+def test_the_device_makes_the_cpu_s_tiles() -> None:
+    """13 tiles of a 640x480 image: 3 rows of 4, and the whole."""
+    image, sizes = noise(480, 640), torch.tensor([1536, 2048, 1536, 2048, 512])
+    assert torch.equal(tiles_of([image.cuda()], [sizes]).cpu(), tiles_of([image], [sizes]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_the_device_normalizes_to_the_cpu_s_values(dtype: Any) -> None:
+    """A division by a tensor is a division there too."""
+    tiles = noise(512, 512)[None]
+    assert torch.equal(normalized(tiles.cuda(), dtype).cpu(), normalized(tiles, dtype))
+
+
+def test_folded_embeddings_are_as_near_to_float64_as_those_of_normalized_tiles() -> None:
+    """Both multiply in bfloat16, in which centred values are exact and normalized ones are not."""
+    tiles = noise(512, 512)[None].cuda()
+    convolution = torch.nn.Conv2d(3, 64, 16, stride=16).cuda().to(torch.bfloat16)
+    weight, bias = convolution.weight.double(), convolution.bias.double()
+    with torch.inference_mode():
+        exact = torch.nn.functional.conv2d((tiles.double() - 127.5) / 127.5, weight, bias, stride=16)
+        engines = convolution(normalized(tiles, torch.bfloat16)).double() - exact
+        found = embed(tiles, *fold(convolution.weight, convolution.bias, torch.bfloat16), 16)
+        folded = found.double() - exact.flatten(2).transpose(1, 2)
+    assert folded.norm() <= 1.5 * engines.norm()
