@@ -138,7 +138,7 @@ def _number(value: float | None) -> str:
 
 def _notes(result: "Verification") -> list[str]:
     """Why differences are allowed, what was not verified, and what is wrong."""
-    notes = dict.fromkeys(f"allowed: {verdict.allowed}" for verdict in result.verdicts if verdict.allowed)
+    notes = dict.fromkeys(f"note: {verdict.allowed}" for verdict in result.verdicts if verdict.allowed)
     skipped = ", ".join(map(str, sorted(result.skipped)))
     faults = [
         f"fault of {','.join(map(str, verdict.recipes))}: {fault}"

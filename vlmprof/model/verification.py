@@ -73,7 +73,7 @@ class SetVerdict(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         claims_exact: whether every recipe of the set says that outputs stay equal.
-        allowed: why outputs may differ, for a set that does not claim that.
+        allowed: why outputs may differ, for a set that does not claim that, and what was not seen.
         faults: what is not as it must be, in plain words; empty for a set that passed.
     """
 

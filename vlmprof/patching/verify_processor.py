@@ -20,7 +20,11 @@ from vlmprof.patching.switch import RecipeSwitch
 
 @dataclass(frozen=True, slots=True)
 class ProcessedPrompt:
-    """What the processor made of one prompt: what the worker gets, or the reason of its refusal."""
+    """What the processor made of one prompt: what the worker gets, or the reason of its refusal.
+
+    Attributes:
+        pixels: of each image, as the vision encoder gets them; None where the worker makes them.
+    """
 
     token_ids: tuple[int, ...] = ()
     ranges: tuple[Any, ...] = ()
@@ -71,7 +75,9 @@ class ModelProcessor:
         """An image's pixels as the vision encoder gets them: uint8 ones normalized as the worker does."""
         import torch
 
-        name = next(each for each in item if each.startswith("pixel_values"))
+        name = next((each for each in item if each.startswith("pixel_values")), None)
+        if name is None:
+            return None
         pixels = item[name].data
         if pixels.dtype != torch.uint8 or self._family is Family.QWEN3_VL:
             return pixels
@@ -98,7 +104,9 @@ def _range(placeholder: Any) -> tuple[Any, ...]:
 
 
 def difference(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[float, float] | None:
-    """Largest and mean absolute difference of two prompts' pixels; None where shapes or types differ."""
+    """Largest and mean absolute difference of two prompts' pixels; None where they cannot be compared here."""
+    if any(each is None for each in (*one, *other)):
+        return None
     if [(each.shape, each.dtype) for each in one] != [(each.shape, each.dtype) for each in other]:
         return None
     apart = [(a.float() - b.float()).abs() for a, b in zip(one, other, strict=True)]

@@ -9,8 +9,8 @@ from vlmprof.patching import Exactness, Recipe
 def verdict(
     numbers: list[int],
     recipes: Mapping[int, Recipe],
-    processor: Iterable[ProcessorCheck],
-    server: Iterable[ServerCheck],
+    processor: Sequence[ProcessorCheck],
+    server: Sequence[ServerCheck],
 ) -> SetVerdict:
     inexact = [recipes[number] for number in numbers if recipes[number].exactness is not Exactness.EXACT]
     faults = [
@@ -20,9 +20,18 @@ def verdict(
     return SetVerdict(
         recipes=numbers,
         claims_exact=not inexact,
-        allowed=" ".join(f"{recipe.number}: {recipe.tolerance}" for recipe in inexact),
+        allowed=" ".join(
+            [*(f"{each.number}: {each.tolerance}" for each in inexact), *_unseen(numbers, processor)]
+        ),
         faults=faults,
     )
+
+
+def _unseen(numbers: list[int], processor: Iterable[ProcessorCheck]) -> Iterator[str]:
+    """What the processor alone cannot show."""
+    own = [check for check in processor if check.recipes == numbers]
+    if any(check.max_difference is None and not check.refused for check in own):
+        yield f"{','.join(map(str, numbers))}: the worker makes the pixels: a server's texts are the proof."
 
 
 def processor_faults(checks: Iterable[ProcessorCheck], *, exact: bool) -> Iterator[str]:
