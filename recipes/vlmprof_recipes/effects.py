@@ -79,9 +79,6 @@ TENSOR_PROCESSING: EffectsByFamily = {
 }
 COMPACT_PLACEHOLDER: EffectsByFamily = {
     Family.INTERNVL_CHAT: (
-        Removes("InternVLMultiModalProcessor._apply_prompt_updates_via_text", share=0.9, spread=0.1),
-    ),
-    Family.INTERNVL_CHAT: (
         Removes(_VIA_TEXT, at="new_token_ids = tokenizer.encode("),
         Removes(_VIA_TEXT, at="tokenizer.decode(update.content.full)"),
     ),
@@ -89,8 +86,6 @@ COMPACT_PLACEHOLDER: EffectsByFamily = {
         Removes("concatenate_list"),
         Removes(_INTERN_S1, "self", at="torch.concat(image_pixel_values)"),
         Removes(_INTERN_S1, at="tokenizer.batch_decode("),
-        Removes(_INTERN_S1, "self", at="torch.concat("),
-        Removes("concatenate_list"),
         Removes(_INTERN_S1, at="text_outputs = tokenizer("),
         Removes(_INTERN_S1, at="tokenizer.get_vocab("),
         Removes(_HF_PROCESSOR, at="self.tokenizer(text"),
