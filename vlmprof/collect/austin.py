@@ -32,7 +32,7 @@ DEFAULT_INTERVAL_NS = 2 * NS_PER_MS
 # The smaller of the two block sizes: the header and what austin says of itself are shorter.
 _FIRST_BLOCK_BYTES = 1024
 _FIRST_SAMPLES_TIMEOUT_S = 30
-_STOP_TIMEOUT_S = 10
+_STOP_TIMEOUT_S = 30
 _NICENESS = -5
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 

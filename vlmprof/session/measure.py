@@ -121,17 +121,24 @@ def _watched(block: Block, collectors: list[Collector]) -> Iterator[None]:
 
 
 def _check(server: Server, block: Block, requests: list[Request]) -> None:
-    """A block in which nothing worked means that the server is dying or refuses this workload altogether."""
+    """A server that did not answer at last is dying; one that refuses a whole block refuses this workload."""
     server.check_alive("in mid-run")
     failed = [request for request in requests if request.error]
-    if len(failed) < max(1, len(requests)):
+    nothing_worked = len(failed) >= max(1, len(requests))
+    silent = bool(failed) and requests[-1] is failed[-1] and failed[-1].http_status == 0
+    if silent or (nothing_worked and any(request.http_status != 400 for request in failed)):
+        _wait_for_death(server)
+    if not nothing_worked:
         return
-    deadline_s = time.monotonic() + _DEATH_WAIT_S
-    while time.monotonic() < deadline_s and any(request.http_status != 400 for request in failed):
-        server.check_alive("in mid-run")
-        time.sleep(0.2)
-    reason = failed[0].error if failed else "no request was sent"
     raise EngineFailed(
-        f"all {len(requests)} requests of {_title(block).lower()} failed: {reason}",
+        f"all {len(requests)} requests of {_title(block).lower()} failed: {failed[0].error}",
         hint=f"the engine's log is {server.log}",
     )
+
+
+def _wait_for_death(server: Server) -> None:
+    """A connection is cut before the process that held it has an exit code."""
+    deadline_s = time.monotonic() + _DEATH_WAIT_S
+    while time.monotonic() < deadline_s:
+        server.check_alive("in mid-run")
+        time.sleep(0.2)
