@@ -202,11 +202,11 @@ def test_the_noise_floor_is_paired_as_the_trial_is(ab_run: RunFolder) -> None:
 
 
 def test_many_comparable_requests_are_compared_with_some_of_the_others() -> None:
-    """200 x 200 comparable pairs: each request gets ten partners, and each partner is used."""
+    """Two rounds of 200 x 200 comparable pairs: each request gets twenty partners, and each partner is used."""
     lower, upper = ([_request(i + start) for i in range(200)] for start in (0, 1000))
-    positions = pair([(lower, upper)]).positions
-    assert len(positions[0]) == 2000
-    assert set(positions[1].tolist()) == set(range(200))
+    positions = pair([(lower, upper), (lower, upper)]).positions
+    assert len(positions[0]) == 8000
+    assert set(positions[1].tolist()) == set(range(400))
 
 
 def test_a_round_that_only_one_side_served_is_left_out() -> None:

@@ -34,7 +34,7 @@ def _requests(times_ns: Floats, block: int) -> list[ComparedRequest]:
             number=None,
             block=block,
             sent_ns=number,
-            images=(f"{block}-{number}",),
+            images=(f"{block}-{number}-{time_ns}",),
             sizes=((640, 480),),
             text="",
             values=np.concatenate([[time_ns], np.full(len(COLUMNS) - 1, np.nan)]),
