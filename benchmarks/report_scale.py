@@ -12,6 +12,7 @@ import argparse
 import base64
 import dataclasses
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -126,13 +127,17 @@ def main() -> None:
         return
     from benchmarks.record import write_results
 
+    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as place:
         large = measure_report(Path(place, "large"), arguments.millions)
         usual = measure_report(Path(place, "usual"), arguments.millions / 10)
         there = (arguments.speedscope / "node_modules/speedscope").exists()
         speedscope = measure_speedscope(Path(place, "large"), arguments.speedscope) if there else None
-    figures = {"targets": TARGETS, "large": large, "usual": usual, "speedscope": speedscope}
-    write_results("report_scale", figures, markdown(large, usual, speedscope))
+    load = [before, os.getloadavg()[0]]
+    figures = {"targets": TARGETS, "load": load, "large": large, "usual": usual, "speedscope": speedscope}
+    text = markdown(large, usual, speedscope)
+    text += f"\n\nLoad average of the machine's {os.cpu_count()} cores before and after: {load[0]:.1f}, {load[1]:.1f}."
+    write_results("report_scale", figures, text)
 
 
 if __name__ == "__main__":
