@@ -135,8 +135,8 @@ def main() -> None:
         speedscope = measure_speedscope(Path(place, "large"), arguments.speedscope) if there else None
     load = [before, os.getloadavg()[0]]
     figures = {"targets": TARGETS, "load": load, "large": large, "usual": usual, "speedscope": speedscope}
-    text = markdown(large, usual, speedscope)
-    text += f"\n\nLoad average of the machine's {os.cpu_count()} cores before and after: {load[0]:.1f}, {load[1]:.1f}."
+    busy = f"Load average of {os.cpu_count()} cores before and after: {load[0]:.1f}, {load[1]:.1f}."
+    text = f"{markdown(large, usual, speedscope)}\n\n{busy}"
     write_results("report_scale", figures, text)
 
 
