@@ -7,7 +7,6 @@ requests, made before and after a switch, never meet in one tensor.
 from typing import Any
 
 import torch
-from vllm.multimodal.inputs import MultiModalFieldConfig
 
 from vlmprof.patching import PatchedCall
 from vlmprof_recipes.idefics3_inputs import UINT8_PIXELS
@@ -32,6 +31,8 @@ def name_fields(call: PatchedCall, processor: Any, mm_data: Any, mm_kwargs: Any,
 
 def configure_fields(call: PatchedCall, processor: Any, hf_inputs: Any, mm_kwargs: Any) -> dict[str, Any]:
     """The engine's fields, with uint8 tiles divided among images as the others are, and images one by one."""
+    from vllm.multimodal.inputs import MultiModalFieldConfig
+
     fields = dict(call.original(processor, hf_inputs, mm_kwargs))
     fields[UINT8_PIXELS] = fields["pixel_values"]
     fields[IMAGES] = MultiModalFieldConfig.batched("image")

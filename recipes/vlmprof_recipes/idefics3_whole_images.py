@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torchvision.transforms.v2 import functional
 
 from vlmprof_recipes import device_resize
 from vlmprof_recipes.tiling import in_one_copy
@@ -47,6 +46,8 @@ def _tiles(image: torch.Tensor, sizes: list[int]) -> torch.Tensor:
 def _resized(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     if not image.is_cpu:
         return device_resize.resized(image, size)
+    from torchvision.transforms.v2 import functional
+
     lanczos = functional.InterpolationMode.LANCZOS
     found: torch.Tensor = functional.resize(image, list(size), interpolation=lanczos, antialias=True)
     return found
