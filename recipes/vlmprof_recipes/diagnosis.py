@@ -9,14 +9,14 @@ from vlmprof.patching.recipe import Diagnose
 __all__ = ["Adds", "Removes", "SendsLess", "changing", "not_diagnosed", "removing"]
 
 
-def changing(by_family: Mapping[Family, tuple[Effect, ...]]) -> Diagnose:
+def changing(by_family: Mapping[Family, tuple[Effect, ...]], *, note: str = "") -> Diagnose:
     """A diagnosis that makes the claims of the served model's family; of what a run lacks, nothing is saved."""
 
     def diagnose(run: RunFolder) -> Diagnosis:
         model = run.read_info().model
         architectures = [model.architecture] if model.architecture else []
         family = family_of({"architectures": architectures, "model_type": model.model_type})
-        return Diagnosis(effects=by_family.get(family, ()) if family else ())
+        return Diagnosis(effects=by_family.get(family, ()) if family else (), note=note)
 
     return diagnose
 

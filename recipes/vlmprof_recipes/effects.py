@@ -162,3 +162,16 @@ FLOAT32_PRODUCTS: tuple[Effect, ...] = (
     ),
     _PATCH_PRODUCT,
 )
+# First touches of memory that is mapped anew: what is left is the writing itself.
+KEEP_MEMORY: EffectsByFamily = {
+    Family.IDEFICS3: (
+        Removes(_PREPROCESS, "self", 0.85, at="= torch.zeros(", spread=0.1),
+        Removes(_NORMALIZE, "self", 0.7, spread=_SPREAD),
+        Removes(_CAST, share=0.6, spread=0.2),
+        Removes(_SPLIT, "self", 0.7, at="torch.cat(", spread=_SPREAD),
+        Removes("BaseMultiModalProcessor._call_hf_processor", "self"),
+    ),
+    Family.INTERNVL_CHAT: (
+        Removes("InternVLImageProcessor.__call__", "self", 0.6, at="torch.cat(", spread=0.3),
+    ),
+}

@@ -1,7 +1,8 @@
 """Recipe 13: processes keep the memory of large tensors from one request to the next."""
 
 from vlmprof.patching import Family, Need, Patch, Recipe, Standing
-from vlmprof_recipes.diagnosis import not_diagnosed
+from vlmprof_recipes import effects
+from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import VLLM
 
 
@@ -40,7 +41,9 @@ recipe = Recipe(
     "request took. MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ in the environment do the same from the "
     "start.",
     standing=dict.fromkeys(Family, _NEEDED),
-    diagnose=not_diagnosed,
+    diagnose=changing(
+        effects.KEEP_MEMORY, note="counts the image processor alone: messages between processes gain too"
+    ),
     processes=("api_server", "engine_core", "worker"),
     fits=dict.fromkeys(Family, (VLLM,)),
     patches=dict.fromkeys(Family, _PATCHES),
