@@ -14,6 +14,7 @@ MIN_WIDTH = 80
 MAX_WIDTH = 140
 EVIDENCE_LISTED = 4
 WIDTH_WITH_STAGE = 116
+TITLE_WIDTH = 36
 
 
 def render_suggestions(
@@ -25,7 +26,7 @@ def render_suggestions(
         return Padding(Text(_nothing(result)), (1, 0, 1, 2))
     parts: list[RenderableType] = [_heading(result), _ranking(result), _together(result)]
     if evidence:
-        parts += [Text(), Text("What shows it", style="bold"), _evidence(result, width)]
+        parts += [Text(), Text("What shows it", style="bold"), _evidence(result, width), *_notes(result)]
     if evidence and result.not_suggested:
         parts += [Text(), Text("Not suggested", style="bold"), _others(result, width)]
     return Padding(Group(*parts), (1, 0, 1, 2))
@@ -49,16 +50,27 @@ def _ranking(result: SuggestionsResult) -> Table:
     table = _grid("right", "left", "right", "left", "right", "left")
     heads = ("", "recipe", "alone", "", "after those above", "outputs")
     table.add_row(*(Text(head, style="dim") for head in heads))
+    above: dict[int, int] = {}
     for suggestion in result.suggestions:
         table.add_row(
             Text(str(suggestion.number), style="bold"),
             Text(_title(suggestion)),
             Text(f"{ms(suggestion.saving.saving_ns):.1f}", style="bold green"),
             Text(_interval(suggestion.saving)),
-            _added(suggestion),
+            _added(suggestion, above),
             _outputs(suggestion),
         )
+        if suggestion.added is not None:
+            above |= {number: suggestion.number for number in suggestion.tested if number not in above}
     return table
+
+
+def _notes(result: SuggestionsResult) -> list[Text]:
+    return [
+        Text(f"{suggestion.number}: {plain(suggestion.note)}", style="dim")
+        for suggestion in result.suggestions
+        if suggestion.note
+    ]
 
 
 def _evidence(result: SuggestionsResult, width: int) -> Table:
@@ -83,16 +95,20 @@ def _evidence(result: SuggestionsResult, width: int) -> Table:
 
 def _title(suggestion: Suggestion) -> str:
     needed = [number for number in suggestion.tested if number != suggestion.number]
-    return suggestion.title + (f" (with {', '.join(map(str, needed))})" if needed else "")
+    with_needs = f" (with {', '.join(map(str, needed))})" if needed else ""
+    return keep_start(suggestion.title, TITLE_WIDTH - len(with_needs)) + with_needs
 
 
 def _interval(saving: Saving) -> str:
     return f"[{ms(saving.low_ns):.1f}, {ms(saving.high_ns):.1f}]"
 
 
-def _added(suggestion: Suggestion) -> Text:
+def _added(suggestion: Suggestion, above: dict[int, int]) -> Text:
+    """What it adds; above says for each recipe that is on by then which line of the table brought it."""
     if suggestion.added is None:
         return Text(f"not with {', '.join(map(str, suggestion.conflicts_with))}", style="dim")
+    if suggestion.number in above:
+        return Text(f"on with {above[suggestion.number]}", style="dim")
     return Text(f"{ms(suggestion.added.saving_ns):.1f}")
 
 
