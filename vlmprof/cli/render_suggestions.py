@@ -14,7 +14,7 @@ MIN_WIDTH = 80
 MAX_WIDTH = 140
 EVIDENCE_LISTED = 4
 WIDTH_WITH_STAGE = 116
-TITLE_WIDTH = 36
+WIDEST_TITLE = 36
 
 
 def render_suggestions(
@@ -24,7 +24,7 @@ def render_suggestions(
     width = min(max(console_width, MIN_WIDTH), MAX_WIDTH) - 2
     if not result.suggestions:
         return Padding(Text(_nothing(result)), (1, 0, 1, 2))
-    parts: list[RenderableType] = [_heading(result), _ranking(result), _together(result)]
+    parts: list[RenderableType] = [_heading(result), _ranking(result, width), _together(result)]
     if evidence:
         parts += [Text(), Text("What shows it", style="bold"), _evidence(result, width), *_notes(result)]
     if evidence and result.not_suggested:
@@ -41,20 +41,21 @@ def _nothing(result: SuggestionsResult) -> str:
 
 
 def _heading(result: SuggestionsResult) -> Text:
-    on = f", with {', '.join(map(str, result.active))} on" if result.active else ""
-    note = f"of a median TTFT of {ms(result.ttft_ns):.1f} ms, {result.requests} requests{on}; ms with 95% interval"
+    on = f", {', '.join(map(str, result.active))} on" if result.active else ""
+    note = f"ms of {ms(result.ttft_ns):.1f} in {result.requests} requests{on}; 95% intervals"
     return Text.assemble(("What recipes would save", "bold"), (f"   {note}", "dim"))
 
 
-def _ranking(result: SuggestionsResult) -> Table:
+def _ranking(result: SuggestionsResult, width: int) -> Table:
+    """What each saves alone, and what it adds to those above it."""
     table = _grid("right", "left", "right", "left", "right", "left")
-    heads = ("", "recipe", "alone", "", "after those above", "outputs")
+    heads = ("", "recipe", "alone", "", "added", "outputs")
     table.add_row(*(Text(head, style="dim") for head in heads))
     above: dict[int, int] = {}
     for suggestion in result.suggestions:
         table.add_row(
             Text(str(suggestion.number), style="bold"),
-            Text(_title(suggestion)),
+            Text(_title(suggestion, min(WIDEST_TITLE, width - 52))),
             Text(f"{ms(suggestion.saving.saving_ns):.1f}", style="bold green"),
             Text(_interval(suggestion.saving)),
             _added(suggestion, above),
@@ -93,10 +94,10 @@ def _evidence(result: SuggestionsResult, width: int) -> Table:
     return table
 
 
-def _title(suggestion: Suggestion) -> str:
+def _title(suggestion: Suggestion, width: int) -> str:
     needed = [number for number in suggestion.tested if number != suggestion.number]
     with_needs = f" (with {', '.join(map(str, needed))})" if needed else ""
-    return keep_start(suggestion.title, TITLE_WIDTH - len(with_needs)) + with_needs
+    return keep_start(suggestion.title, width - len(with_needs)) + with_needs
 
 
 def _interval(saving: Saving) -> str:
