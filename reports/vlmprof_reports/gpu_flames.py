@@ -12,7 +12,7 @@ from vlmprof.model.process import Process, Role
 from vlmprof.model.stages import STAGE_BY_ID, STAGE_IDS, STAGES
 from vlmprof_reports.flames import Place, view_of
 from vlmprof_reports.sampled_tree import FOLDED, MAX_NODES, described_tree
-from vlmprof_reports.tracks import without_call_numbers
+from vlmprof_reports.slice_names import without_call_numbers
 
 _GROUP = "GPU time, kernels below what launched them"
 KERNEL_FILE = "GPU kernel"

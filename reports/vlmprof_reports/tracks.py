@@ -1,7 +1,7 @@
 """The timeline of a run: its tracks by process, thread and GPU stream, as tiles in an archive."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from vlmprof.model.results import BreakdownResult
 from vlmprof.model.stages import STAGE_BY_ID, STAGE_IDS
 from vlmprof_reports.archive import Archive, Ints
 from vlmprof_reports.sampled_tree import SampledTree, thread_key
+from vlmprof_reports.slice_names import Names
 from vlmprof_reports.tile_stacks import Runs, joined, stack_tiles
 from vlmprof_reports.tiles import Slices, slice_tiles
 
@@ -26,43 +27,7 @@ EXACT_ROWS = 50_000
 """A track of no more rows keeps every nanosecond; a larger one rounds, or the page would be twice as large for
 digits that no clock of the capture can vouch for."""
 _UNITS_PER_SLICE = 64
-MAX_NAMES = 50_000
-OTHER_NAME = "(other names)"
-# Exports of PyTorch's NVTX ranges number every call: the number says nothing and would make each name distinct.
-_CALL_NUMBER = r", (op_id|seq|op_ids?) = .*$"
 _IDLE_SHARE = 0.995
-
-
-@dataclass
-class Names:
-    """Texts of slices, each once for each category: a stage of spans, a family of kernels; -1 is none."""
-
-    texts: list[str] = field(default_factory=list)
-    category: list[int] = field(default_factory=list)
-    numbers: dict[tuple[str, int], int] = field(default_factory=dict)
-
-    def number(self, text: str, category: int = -1) -> int:
-        """The number of one text; beyond `MAX_NAMES` all share one."""
-        key = (text, category)
-        if key not in self.numbers and len(self.texts) >= MAX_NAMES:
-            key = (OTHER_NAME, -1)
-        if key not in self.numbers:
-            self.numbers[key] = len(self.texts)
-            self.texts.append(key[0])
-            self.category.append(key[1])
-        return self.numbers[key]
-
-    def column(self, column: Any, category: Callable[[str], int]) -> Ints:
-        """The numbers of a column of texts, each text in the category that a function says."""
-        encoded = pc.fill_null(column.cast(pa.string()), "").combine_chunks().dictionary_encode()
-        cleaned = without_call_numbers(encoded.dictionary).to_pylist()
-        numbers = [self.number(text, category(text)) for text in cleaned]
-        return np.array(numbers, dtype=np.int64)[as_ints(encoded.indices)] if numbers else _none()
-
-
-def without_call_numbers(names: Any) -> Any:
-    """Names of ranges without what tells one call from another."""
-    return pc.replace_substring_regex(names, _CALL_NUMBER, "")
 
 
 @dataclass
@@ -376,7 +341,3 @@ def _described(process: Process) -> dict[str, Any]:
     threads = {str(thread.tid): thread.name for thread in process.threads if thread.name}
     label = process.label if process.role != "other" else process.name or "process"
     return {"pid": process.pid, "label": label, "name": process.name, "threads": threads}
-
-
-def _none() -> Ints:
-    return np.empty(0, dtype=np.int64)

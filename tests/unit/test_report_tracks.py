@@ -14,7 +14,7 @@ from vlmprof.model.results import read_breakdown
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.stages import STAGE_IDS
 from vlmprof.model.table_io import read_table
-from vlmprof_reports import tracks
+from vlmprof_reports import slice_names, tracks
 from vlmprof_reports.archive import Archive
 from vlmprof_reports.gpu_flames import gpu_flames
 from vlmprof_reports.gpu_work import kernel_rows
@@ -80,10 +80,10 @@ def test_spans_carry_their_requests_and_their_stages(run: RunFolder) -> None:
 
 def test_beyond_a_number_of_names_all_share_one(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for twenty names, the rest is called "(other names)"."""
-    monkeypatch.setattr(tracks, "MAX_NAMES", 20)
+    monkeypatch.setattr(slice_names, "MAX_NAMES", 20)
     names = _timeline(run)["names"]
     assert len(names) == 21
-    assert tracks.OTHER_NAME in names
+    assert slice_names.OTHER_NAME in names
 
 
 def test_the_numbers_of_calls_are_left_out_of_names() -> None:
@@ -91,7 +91,7 @@ def test_the_numbers_of_calls_are_left_out_of_names() -> None:
     import pyarrow as pa
 
     given = pa.array(["aten::mm, op_id = 31, seq = 5", "aten::mm", "a, b"])
-    assert tracks.without_call_numbers(given).to_pylist() == ["aten::mm", "aten::mm", "a, b"]
+    assert slice_names.without_call_numbers(given).to_pylist() == ["aten::mm", "aten::mm", "a, b"]
 
 
 def test_the_nodes_of_a_subtree_are_numbered_without_a_gap(run: RunFolder) -> None:

@@ -7,7 +7,6 @@ export class FlameModel {
   constructor({ names, files, waits, labels_from, parent, name }) {
     this.names = names;
     this.files = files;
-    this.labelsFrom = labels_from;
     this.waits = new Set(waits);
     this.parent = parent;
     this.name = name;
@@ -28,11 +27,6 @@ export class FlameModel {
 
   file(node) {
     return node === 0 ? "" : this.files[this.name[node]];
-  }
-
-  isProcess(node) {
-    const name = this.name[node];
-    return name >= this.labelsFrom && this.depth[node] === 1;
   }
 
   // Self times by node of one view, whose nodes are listed as differences.
