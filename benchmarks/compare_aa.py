@@ -1,6 +1,8 @@
 """How often a comparison is right: like against like, and known differences, simulated and on real blocks.
 
-python -m benchmarks.compare_aa [--run RUN]      RUN: a run folder with arms A and A2, as `vlmprof run --ab` makes
+python -m benchmarks.compare_aa [--run RUN [--note TEXT]]
+
+RUN: a run folder with arms A and A2, as `vlmprof run --ab` makes; TEXT: what else the machine did meanwhile
 """
 
 import argparse
@@ -30,10 +32,11 @@ _ALARMS = (Verdict.FASTER, Verdict.SLOWER)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--run", type=Path)
+    parser.add_argument("--note", default="")
     options = parser.parse_args()
     figures: dict[str, Any] = {"seeds": SEEDS, "simulated": simulated()}
     if options.run:
-        figures["real"] = real(read_compared_run(RunFolder.open(options.run)))
+        figures["real"] = {"note": options.note, **real(read_compared_run(RunFolder.open(options.run)))}
     write_results("compare_aa", figures, markdown(figures))
 
 
@@ -171,7 +174,8 @@ def markdown(figures: dict[str, Any]) -> str:
         lines += [
             "",
             f"Blocks of one real server ({real_run['model']}, {real_run['engine']}), all served alike, "
-            f"called A, A2 and B at random: {requests}. In the second row B's times are cut by a tenth.",
+            f"called A, A2 and B at random: {requests}. In the second row B's times are cut by a tenth. "
+            + real_run["note"],
             "",
             "| | true ratio | no difference | faster | slower | inconclusive | interval, ± |",
             "|---|---|---|---|---|---|---|",
