@@ -92,6 +92,16 @@ def test_an_interpreter_without_the_engine_is_named(run_cli: Run, fake_model: Pa
     assert_refused(run_cli("run", fake_model, "--python", program), 3, "bare-python", "install vllm")
 
 
+def test_recipes_for_other_versions_of_the_engine_are_refused(
+    run_cli: Run, recipe_misfit: str, checkpoint: Path, out: Path
+) -> None:
+    """Exit code 4 before anything starts, with the recipe, the versions that it fits and the one that is there."""
+    if not recipe_misfit:
+        pytest.skip("the recipes fit the installed engine; make test-compat has another")
+    assert_refused(run_cli("run", checkpoint, "--out", out, "--recipes", "1"), 4, recipe_misfit)
+    assert not out.exists()
+
+
 def test_a_taken_port_is_named(run_cli: Run, arguments: list[object], out: Path) -> None:
     """Another program listens there: exit code 7, before any server is started on it."""
     with socket.socket() as taken:
