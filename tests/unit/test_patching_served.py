@@ -183,6 +183,7 @@ def test_without_a_profiler_the_named_recipes_are_always_on(tmp_path: Path) -> N
     """No switch file: 4 doubled and tenfold is 80."""
     said, errors = _served(tmp_path, VLMPROF_RECIPES="all").communicate()
     assert json.loads(said) == [False, 80], errors
+    assert errors == "INFO vlmprof recipes applied: 5\n"
 
 
 def test_a_number_that_nobody_offers_stops_the_engine(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 from vlmprof.patching.family import Family
@@ -15,9 +16,6 @@ from vlmprof.patching.switch import SWITCH_VARIABLE, RecipeSwitch
 FAMILY_VARIABLE = "VLMPROF_RECIPE_FAMILY"
 """Environment variable with the name of the served model's family; unset where that is not known."""
 _SAID_VARIABLE = "VLMPROF_RECIPES_SAID"
-
-# Below vLLM's own logger, so that its level and format apply.
-_LOG = logging.getLogger("vllm.vlmprof")
 
 
 def start(text: str) -> PatchSet:
@@ -63,4 +61,13 @@ def _say(selection: Selection) -> None:
     os.environ[_SAID_VARIABLE] = "1"
     applied = ", ".join(map(str, selection.numbers)) or "none"
     refused = "; ".join(f"{number} ({reason})" for number, reason in sorted(selection.refused.items()))
-    _LOG.info("vlmprof recipes applied: %s%s", applied, f"; refused: {refused}" if refused else "")
+    _write_line(f"vlmprof recipes applied: {applied}{f'; refused: {refused}' if refused else ''}")
+
+
+def _write_line(text: str) -> None:
+    """Through vLLM's logger, or past it where it is not set up yet: some versions load plugins before that."""
+    log = logging.getLogger("vllm.vlmprof")
+    if log.isEnabledFor(logging.INFO):
+        log.info(text)
+    else:
+        sys.stderr.write(f"INFO {text}\n")
