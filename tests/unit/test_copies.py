@@ -71,11 +71,11 @@ def test_the_command_shows_rates_and_what_the_gpu_waited_for(tmp_path: Path) -> 
     """The same recording: 95% of the time each GPU waits for pinned copies."""
     import_files([shared_file("nsys", "cfa580dc")], tmp_path / "run")
     runner = CliRunner(env={"COLUMNS": "140"})
-    shown = runner.invoke(app, ["copies", str(tmp_path / "run")])
+    shown = runner.invoke(app, ["gpu", str(tmp_path / "run")])
     assert shown.exit_code == 0, shown.output
     for text in ("waits for H2D", "95.0%", "pageable", "27.67"):
         assert text in shown.stdout
-    document = json.loads(runner.invoke(app, ["copies", str(tmp_path / "run"), "--json"]).stdout)
+    document = json.loads(runner.invoke(app, ["gpu", str(tmp_path / "run"), "--json"]).stdout)
     assert (document["copies"][0]["copies"], len(document["devices"])) == (446, 2)
 
 
@@ -90,9 +90,9 @@ def test_what_packing_and_uint8_would_do_is_told(tmp_path: Path) -> None:
         timeline.copy(number * 1000, number * 1000 + 100 + size_bytes, number, size_bytes=size_bytes)
     attributed = Attributed(work=4, with_call=4, with_span=4, with_stage=4, with_stack=0)
     copies = _groups(timeline, "bfloat16")
-    result = GpuResult(kernels=0, kernel_ns=0, attributed=attributed, devices=[], copies=copies)
+    result = GpuResult(kernels=0, kernel_ns=0, attributed=attributed, devices=[], copies=copies, stages=[])
     folder.write_result("gpu", result)
-    shown = CliRunner(env={"COLUMNS": "140"}).invoke(app, ["copies", str(folder.path)])
+    shown = CliRunner(env={"COLUMNS": "140"}).invoke(app, ["gpu", str(folder.path)])
     assert (
         "h2d HtoD (pinned): one copy per span would be 1 instead of 4, 1.10 us instead of 1.40 us"
         in shown.stdout
@@ -104,6 +104,6 @@ def test_a_run_without_a_gpu_is_told(tmp_path: Path) -> None:
     """A run of a machine without one."""
     folder = RunFolder.create(tmp_path / "run")
     folder.write_info(synthetic_info())
-    result = CliRunner().invoke(app, ["copies", str(folder.path)])
+    result = CliRunner().invoke(app, ["gpu", str(folder.path)])
     assert isinstance(result.exception, FileUnreadable)
     assert "no GPU times" in result.exception.message

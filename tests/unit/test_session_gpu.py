@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.unit.test_session_pipeline import MS, WORKER, run
+from vlmprof.cli.main import app
 from vlmprof.model.gpu_result import read_gpu_result
 from vlmprof.model.results import read_breakdown
 from vlmprof.model.run_folder import RunFolder
@@ -100,6 +102,11 @@ def test_tables_and_results_say_what_the_gpu_did(
     assert all(request_id in spans[row["span_row"]]["request_ids"] for row in rows)
     result = read_gpu_result(run)
     assert (result.attributed.work, result.attributed.with_stage) == (2, 2)
+    medians = {each.stage: each.median_ns for each in result.stages}
+    # Two requests were profiled, one of them without a trace: medians are the halves.
+    assert medians["h2d"] == pytest.approx(1 * MS, abs=1000)
+    shown = CliRunner(env={"COLUMNS": "120"}).invoke(app, ["gpu", str(run.path)])
+    assert "Stages, by the GPU's own times" in shown.stdout
     (device,) = result.devices
     assert device.busy_ns == pytest.approx(18 * MS, abs=1000)
     assert device.idle_h2d_ns == pytest.approx(2 * MS, abs=1000)

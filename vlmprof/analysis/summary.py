@@ -91,6 +91,11 @@ def ttft_stats(requests: Sequence[RequestBreakdown]) -> TtftStats | None:
     )
 
 
+def stage_summaries(requests: Sequence[RequestBreakdown]) -> list[StageSummary]:
+    """The stages that some requests have, in the order of the pipeline."""
+    return _stage_summaries(_stage_matrix(requests))
+
+
 def _stage_matrix(requests: Sequence[RequestBreakdown]) -> Ints:
     """Time of every stage in every request, (requests, stages) in the order of `STAGES`."""
     rows = [

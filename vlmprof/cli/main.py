@@ -9,9 +9,9 @@ from typer.core import TyperGroup
 from vlmprof import __version__
 from vlmprof.cli import (
     compare,
-    copies,
     doctor,
     export,
+    gpu,
     import_,
     kernels,
     ladder,
@@ -52,7 +52,7 @@ app.command("doctor")(doctor.doctor)
 app.command("import")(import_.import_)
 app.command("export")(export.export)
 app.command("kernels")(kernels.kernels)
-app.command("copies")(copies.copies)
+app.command("gpu")(gpu.gpu)
 app.add_typer(models.app, name="models")
 app.add_typer(recipes.app, name="recipes")
 

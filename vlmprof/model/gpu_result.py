@@ -2,7 +2,7 @@
 
 import msgspec
 
-from vlmprof.model.results import RESULTS_SCHEMA_VERSION, read_result
+from vlmprof.model.results import RESULTS_SCHEMA_VERSION, StageSummary, read_result
 from vlmprof.model.run_folder import RunFolder
 
 
@@ -79,6 +79,8 @@ class GpuResult(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kernel_ns: sum of the durations of all kernels; those that overlap count several times.
         copies: most time first.
+        stages: of the profiled requests, in the order of the pipeline. The GPU is recorded while these run: the
+            control requests of the summary have the stages that the host's spans give them.
     """
 
     kernels: int
@@ -86,6 +88,7 @@ class GpuResult(msgspec.Struct, frozen=True, kw_only=True):
     attributed: Attributed
     devices: list[DeviceTime]
     copies: list[CopyGroup]
+    stages: list[StageSummary]
     schema_version: int = RESULTS_SCHEMA_VERSION
 
 

@@ -11,9 +11,11 @@ from vlmprof.analysis.gpu_tables import GpuTables
 from vlmprof.analysis.gpu_ttft import GpuTimes, charged
 from vlmprof.analysis.merge_gpu import merge_gpu
 from vlmprof.analysis.request_spans import SpanIndex
+from vlmprof.analysis.summary import stage_summaries
 from vlmprof.analysis.ttft import breakdown_of, first_output_ns
 from vlmprof.model.breakdown import Segment
 from vlmprof.model.gpu_result import Attributed, GpuResult
+from vlmprof.model.request import Phase
 from vlmprof.model.results import BreakdownResult, RequestBreakdown, request_breakdown
 
 
@@ -68,11 +70,19 @@ def _charged(request: RequestBreakdown, times: GpuTimes, index: SpanIndex) -> Re
     return request_breakdown(breakdown, request.phase, request.block)
 
 
-def gpu_result(merge: GpuMerge, requests: Any, pixel_dtype: str = "") -> GpuResult:
-    """What `results/gpu.json` says."""
+def gpu_result(
+    merge: GpuMerge, requests: Any, breakdown: BreakdownResult, pixel_dtype: str = ""
+) -> GpuResult:
+    """What `results/gpu.json` says.
+
+    Args:
+        breakdown: charged to the GPU's own times.
+        pixel_dtype: in which the engine sends pixel values to the GPU; "" where it is not known.
+    """
     gpu, attribution = merge.gpu, merge.attribution
     lengths_ns = pc.subtract(gpu.kernels["end_ns"], gpu.kernels["start_ns"])
     known = {name: gpu.size - attribution[name].null_count for name in attribution.column_names}
+    profiled = [each for each in breakdown.requests if each.phase == Phase.PROFILED]
     return GpuResult(
         kernels=gpu.kernels.num_rows,
         kernel_ns=int(pc.sum(lengths_ns).as_py() or 0),
@@ -85,6 +95,7 @@ def gpu_result(merge: GpuMerge, requests: Any, pixel_dtype: str = "") -> GpuResu
         ),
         devices=device_times(gpu, attribution, requests),
         copies=copy_groups(gpu.copies, attribution, pixel_dtype),
+        stages=stage_summaries(profiled) if profiled else [],
     )
 
 

@@ -87,7 +87,7 @@ def import_files(
     wanted = ("requests", "processes", "samples", "stacks", "frames")
     folder.write_result("breakdown", breakdown)
     if merge.gpu.size:
-        folder.write_result("gpu", gpu_result(merge, tables["requests"]))
+        folder.write_result("gpu", gpu_result(merge, tables["requests"], breakdown))
     folder.write_result("summary", summarise(info, breakdown, **{name: tables[name] for name in wanted}))
     folder.write_info(info)
     return folder

@@ -84,7 +84,7 @@ def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResul
     )
     folder.write_result("breakdown", breakdown)
     if merge.gpu.size:
-        folder.write_result("gpu", gpu_result(merge, tables["requests"], info.model.dtype))
+        folder.write_result("gpu", gpu_result(merge, tables["requests"], breakdown, info.model.dtype))
     folder.write_result("summary", summary)
     progress.detail("suggestions")
     folder.write_result("suggestions", suggest(folder, info, baseline, **stack_tables))

@@ -1,4 +1,4 @@
-"""`vlmprof copies RUN`: the copies between host and GPU, and what the GPU waited for."""
+"""`vlmprof gpu RUN`: the stages by the GPU's own times, what the GPU waited for, and the audit of copies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,16 +10,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vlmprof.model.gpu_result import CopyGroup, DeviceTime
+    from vlmprof.model.results import StageSummary
 
 _UNKNOWN = "–"
 
 
-def copies(
+def gpu(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
     *,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Audit the copies of each stage - pinned or pageable, GB/s, what packing saves - and the GPU's idle time."""
+    """Show the GPU's own times: stages, idle time by cause, and its copies - pinned or pageable, GB/s, what less
+    would do."""
     import msgspec
     from rich.console import Console
 
@@ -36,9 +38,11 @@ def copies(
         )
     result = read_gpu_result(folder)
     if json_:
-        print(msgspec.json.encode({"devices": result.devices, "copies": result.copies}).decode())
+        print(msgspec.json.encode(result).decode())
         return
     console = Console()
+    if result.stages:
+        console.print(_stages(result.stages))
     console.print(_devices(result.devices))
     console.print(_copies(result.copies))
     for line in _advice(result.copies):
@@ -53,6 +57,16 @@ def _table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> "Table":
         table.add_column(name, no_wrap=True)
     for name in numbers:
         table.add_column(name, justify="right")
+    return table
+
+
+def _stages(stages: "Sequence[StageSummary]") -> "Table":
+    """Each stage of the requests whose GPU work was recorded."""
+    from vlmprof.units import format_ns, format_share
+
+    table = _table("Stages, by the GPU's own times", ["stage"], ["median", "share"])
+    for each in stages:
+        table.add_row(each.label, format_ns(each.median_ns), format_share(each.share))
     return table
 
 
