@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -66,6 +66,12 @@ class Reports:
     def __init__(self, browser: "Browser") -> None:
         self.browser = browser
 
+    def new_page(self, **options: Any) -> "Page":
+        """A page that waits as long as a slow machine takes."""
+        page = self.browser.new_page(**options)
+        page.set_default_timeout(TIMEOUT_MS)
+        return page
+
     def open(
         self,
         folder: RunFolder,
@@ -77,12 +83,11 @@ class Reports:
     ) -> Opened:
         """Render a run, edit the file if asked to, open it, and wait until it has drawn what it can."""
         folder.report.write_text(edit(render(folder)), encoding="utf-8")
-        page = self.browser.new_page(
+        page = self.new_page(
             viewport={"width": width, "height": height},
             color_scheme="dark" if dark else "light",
             reduced_motion="reduce",
         )
-        page.set_default_timeout(TIMEOUT_MS)
         opened = Opened(page)
         page.add_init_script(WATCH)
         page.on("pageerror", lambda error: opened.errors.append(str(error)))

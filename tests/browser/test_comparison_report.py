@@ -26,7 +26,7 @@ READY = "html[data-ready=charts], p.failure"
 def open_page(reports: Reports, path: Path, html: str) -> Opened:
     """Write a page, open it from disk, and wait until it has drawn what it can."""
     path.write_text(html, encoding="utf-8")
-    page = reports.browser.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    page = reports.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
     opened = Opened(page)
     page.add_init_script(WATCH)
     page.on("pageerror", lambda error: opened.errors.append(str(error)))
@@ -36,7 +36,7 @@ def open_page(reports: Reports, path: Path, html: str) -> Opened:
         lambda message: opened.errors.append(message.text) if message.type in {"error", "warning"} else None,
     )
     page.goto(path.as_uri())
-    page.wait_for_selector(READY, state="attached", timeout=60_000)
+    page.wait_for_selector(READY, state="attached")
     return opened
 
 
@@ -198,9 +198,9 @@ def test_a_damaged_file_says_so(reports: Reports, ladder: RunFolder) -> None:
     path = ladder.path / "damaged.html"
     page = render([ladder], compare_folders([ladder]))
     path.write_text(re.sub(r'id="details">[^<]{40}', 'id="details">', page), encoding="utf-8")
-    browser = reports.browser.new_page()
+    browser = reports.new_page()
     browser.goto(path.as_uri())
-    browser.wait_for_selector("p.failure", timeout=60_000)
+    browser.wait_for_selector("p.failure")
     assert "Not all of this report could be drawn" in browser.locator("p.failure").inner_text()
     assert browser.locator("h1").is_visible()
     browser.close()

@@ -321,7 +321,7 @@ def test_a_link_shows_the_same_window_selection_and_range(timeline: Timeline, re
     url = page.url
     names = ("from", "to", "selected", "range")
     wanted = {name: timeline.says(name) for name in names}
-    other = reports.browser.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    other = reports.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
     other.goto(url)
     other.wait_for_selector(f"#timeline[data-range='{wanted['range']}']", state="attached")
     shown = {name: other.locator("#timeline").get_attribute(f"data-{name}") for name in names}

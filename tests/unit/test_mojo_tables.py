@@ -42,7 +42,7 @@ def test_a_sample_ends_when_it_was_taken(tmp_path: Path) -> None:
 
 
 def test_a_line_number_that_austin_misread_is_unknown(tmp_path: Path) -> None:
-    """4278523912 was seen in a capture of a served model and does not fit into 32 bits: the line is 0, as unknown."""
+    """4278523912, seen in a capture of a served model, does not fit into 32 bits: the line is 0, as unknown."""
     misread = frame(3, 10, 20, 4278523912)
     _, _, frames = mojo_tables(
         capture_of(tmp_path, INTERVAL, row(7, 7, 1000, misread + refs(3))), {7: ClockMap("austin:7", 0)}
