@@ -88,7 +88,7 @@ class GpuResult(msgspec.Struct, frozen=True, kw_only=True):
     attributed: Attributed
     devices: list[DeviceTime]
     copies: list[CopyGroup]
-    stages: list[StageSummary]
+    stages: list[StageSummary] = []
     schema_version: int = RESULTS_SCHEMA_VERSION
 
 
