@@ -78,6 +78,7 @@ wheel: setup ## Build the wheel and use it from an environment of its own
 	$(RUN_IN)/uv pip install --quiet --python .cache/wheel/bin/python --constraint docs/install/constraints.txt dist/*.whl
 	.cache/wheel/bin/vlmprof --version
 	.cache/wheel/bin/vlmprof --help >/dev/null
+	.cache/wheel/bin/vlmprof recipes list >/dev/null
 	$(RUN_IN)/python -c 'from pathlib import Path; from tests.unit.synthetic_run import write_synthetic_run; \
 		write_synthetic_run(Path(".cache/wheel/run"))'
 	.cache/wheel/bin/vlmprof report .cache/wheel/run >/dev/null
