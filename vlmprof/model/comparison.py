@@ -8,10 +8,8 @@ from enum import StrEnum
 
 import msgspec
 
-from vlmprof.errors import FileUnreadable
+from vlmprof.model.results import RESULTS_SCHEMA_VERSION, read_result
 from vlmprof.model.run_folder import RunFolder
-
-COMPARISON_SCHEMA_VERSION = 1
 
 
 class Verdict(StrEnum):
@@ -177,31 +175,9 @@ class ComparisonResult(msgspec.Struct, frozen=True, kw_only=True):
 
     comparisons: list[Comparison]
     gates: list[GateResult] = []
-    schema_version: int = COMPARISON_SCHEMA_VERSION
-
-
-class _VersionOnly(msgspec.Struct):
-    schema_version: int
+    schema_version: int = RESULTS_SCHEMA_VERSION
 
 
 def read_comparison(folder: RunFolder) -> ComparisonResult:
-    """Read `results/comparison.json`.
-
-    Raises:
-        FileUnreadable: it is absent, damaged or of a newer schema.
-    """
-    path = folder.results / "comparison.json"
-    again = "run `vlmprof compare` again"
-    try:
-        content = path.read_bytes()
-        version = msgspec.json.decode(content, type=_VersionOnly).schema_version
-        if version > COMPARISON_SCHEMA_VERSION:
-            raise FileUnreadable(
-                f"{path}: schema version {version}; this vlmprof reads up to {COMPARISON_SCHEMA_VERSION}",
-                hint="upgrade vlmprof to read it",
-            )
-        return msgspec.json.decode(content, type=ComparisonResult)
-    except OSError as error:
-        raise FileUnreadable(f"cannot read {path}: {error.strerror}", hint=again) from error
-    except msgspec.DecodeError as error:
-        raise FileUnreadable(f"{path} is damaged: {error}", hint=again) from error
+    """Read `results/comparison.json`; raises `FileUnreadable`."""
+    return read_result(folder, "comparison", ComparisonResult, again="vlmprof compare RUN")

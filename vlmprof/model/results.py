@@ -229,10 +229,19 @@ class _VersionOnly(msgspec.Struct):
 _Result = TypeVar("_Result")
 
 
-def read_result(folder: RunFolder, name: str, result_type: type[_Result]) -> _Result:
-    """Decode `results/NAME.json`; raises `FileUnreadable` where it is absent, damaged or of a newer schema."""
+def read_result(
+    folder: RunFolder, name: str, result_type: type[_Result], *, again: str = "vlmprof report RUN --rebuild"
+) -> _Result:
+    """Decode `results/NAME.json`.
+
+    Args:
+        again: the command that writes it, with RUN for the folder.
+
+    Raises:
+        FileUnreadable: it is absent, damaged or of a newer schema.
+    """
     path = folder.results / f"{name}.json"
-    rebuild = f"run `vlmprof report {folder.path} --rebuild`"
+    rebuild = f"run `{again.replace('RUN', str(folder.path))}`"
     try:
         content = path.read_bytes()
         version = msgspec.json.decode(content, type=_VersionOnly).schema_version

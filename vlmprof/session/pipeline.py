@@ -1,6 +1,7 @@
 """From raw captures to tables and results; everything here can be done again from the run folder alone."""
 
 import statistics
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -21,8 +22,8 @@ from vlmprof.model.run_info import IMPORTED, ClockEvidence, RatioInterval, RunIn
 from vlmprof.model.table_io import write_table
 from vlmprof.model.tables import PROCESSES, REQUESTS
 from vlmprof.read.spans import SpanCapture, read_spans
-from vlmprof.session.capture import Sampled, read_gpu_files, read_samples
-from vlmprof.session.gpu_results import charge_gpu_times, gpu_result, merge_run
+from vlmprof.session.capture import GpuCapture, Sampled, read_gpu_files, read_samples
+from vlmprof.session.gpu_results import GpuMerge, charge_gpu_times, gpu_result, merge_run
 from vlmprof.session.journal import read_requests
 from vlmprof.session.options import Progress, Silent
 from vlmprof.session.recipe_calls import counted_uses, failure_warnings
@@ -50,6 +51,37 @@ def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResul
             f"{folder.path} was imported: it has tables and no captures to analyse again",
             hint="import the files again: vlmprof import FILES -o RUN --overwrite",
         )
+    captures = _read_captures(folder, info, progress)
+    progress.detail("tables")
+    tables, merge = _merged_tables(captures)
+    breakdown = charge_gpu_times(captures.breakdown, merge, captures.index)
+    for name, table in tables.items():
+        write_table(folder, name, table)
+    progress.detail("summary")
+    folder.write_result("breakdown", breakdown)
+    if merge.gpu.size:
+        folder.write_result("gpu", gpu_result(merge, tables["requests"], breakdown, info.model.dtype))
+    summary = _write_conclusions(folder, info, breakdown, tables)
+    folder.write_info(_with_evidence(folder, info, captures, summary))
+    if captures.refusal is not None:
+        raise captures.refusal
+    return summary
+
+
+@dataclass(frozen=True, slots=True)
+class _Captures:
+    """What the collectors wrote, on the session clock; refusal says why samples were left out of it."""
+
+    spans: SpanCapture
+    requests: list[Request]
+    index: SpanIndex
+    breakdown: BreakdownResult
+    sampled: Sampled
+    refusal: ClockError | None
+    gpu: GpuCapture
+
+
+def _read_captures(folder: RunFolder, info: RunInfo, progress: Progress) -> _Captures:
     progress.detail("spans")
     spans = read_spans(folder.raw)
     requests = read_requests(folder) or requests_from_spans(spans, info.steps)
@@ -61,9 +93,14 @@ def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResul
     refusal = _refuse_uncertain(sampled, breakdown, served)
     progress.detail("GPU timeline")
     gpu = read_gpu_files(folder.raw, spans)
-    progress.detail("tables")
+    return _Captures(spans, requests, index, breakdown, sampled, refusal, gpu)
+
+
+def _merged_tables(captures: _Captures) -> tuple[dict[str, Any], GpuMerge]:
+    """Every table of the run by name, and its GPU work joined to the rest."""
+    spans, sampled, gpu = captures.spans, captures.sampled, captures.gpu
     tables = {
-        "requests": _request_table(requests),
+        "requests": _request_table(captures.requests),
         "processes": _process_table(spans),
         "spans": spans.table,
         "samples": sampled.samples,
@@ -71,40 +108,43 @@ def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResul
         "frames": sampled.frames,
     }
     captured = GpuTables(gpu.kernels, gpu.copies, gpu.calls, gpu.syncs)
-    merge = merge_run(captured, spans.table, sampled.samples, index, tables["requests"])
-    tables |= merge.tables()
-    breakdown = charge_gpu_times(breakdown, merge, index)
-    for name, table in tables.items():
-        write_table(folder, name, table)
-    progress.detail("summary")
+    merge = merge_run(captured, spans.table, sampled.samples, captures.index, tables["requests"])
+    return tables | merge.tables(), merge
+
+
+def _write_conclusions(
+    folder: RunFolder, info: RunInfo, breakdown: BreakdownResult, tables: dict[str, Any]
+) -> SummaryResult:
+    """Summary and suggestions: both speak of the server as it was, without a trial's other arms."""
     stack_tables = {name: tables[name] for name in ("samples", "stacks", "frames")}
     baseline = of_baseline(breakdown, info)
     summary = summarise(
         info, baseline, requests=tables["requests"], processes=tables["processes"], **stack_tables
     )
-    folder.write_result("breakdown", breakdown)
-    if merge.gpu.size:
-        folder.write_result("gpu", gpu_result(merge, tables["requests"], breakdown, info.model.dtype))
     folder.write_result("summary", summary)
-    progress.detail("suggestions")
     folder.write_result("suggestions", suggest(folder, info, baseline, **stack_tables))
-    warnings = [*sampled.warnings, *gpu.warnings, *_warnings(spans, sampled, summary)]
-    recipes = counted_uses(folder.raw, info.recipes, spans.processes)
-    warnings += failure_warnings(recipes)
-    folder.write_info(
-        msgspec.structs.replace(
-            info,
-            recipes=recipes,
-            agents=spans.agents,
-            clocks=[_span_clock(), *sampled.clocks, *gpu.clocks],
-            quality=[*spans.quality, *sampled.quality],
-            overhead=_overhead(requests, info),
-            analysis_warnings=list(dict.fromkeys(warnings)),
-        )
-    )
-    if refusal is not None:
-        raise refusal
     return summary
+
+
+def _with_evidence(folder: RunFolder, info: RunInfo, captures: _Captures, summary: SummaryResult) -> RunInfo:
+    """run.json with what the analysis found of clocks, quality, overhead and recipes."""
+    spans, sampled, gpu = captures.spans, captures.sampled, captures.gpu
+    recipes = counted_uses(folder.raw, info.recipes, spans.processes)
+    warnings = [
+        *sampled.warnings,
+        *gpu.warnings,
+        *_warnings(spans, sampled, summary),
+        *failure_warnings(recipes),
+    ]
+    return msgspec.structs.replace(
+        info,
+        recipes=recipes,
+        agents=spans.agents,
+        clocks=[_span_clock(), *sampled.clocks, *gpu.clocks],
+        quality=[*spans.quality, *sampled.quality],
+        overhead=_overhead(captures.requests, info),
+        analysis_warnings=list(dict.fromkeys(warnings)),
+    )
 
 
 def _breakdown(requests: list[Request], index: SpanIndex) -> BreakdownResult:
