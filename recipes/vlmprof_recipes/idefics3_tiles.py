@@ -25,7 +25,7 @@ def preprocess(call: PatchedCall, processor: Any, images: list[list[torch.Tensor
     """Tiles of the images of one prompt, as far as they are plain RGB; others go the engine's own way."""
     if not _treatable(images, options):
         return call.original(processor, images, **options)
-    if all(map(call.is_on, _FOR_WHOLE_IMAGES)) and _trained_scale(options) and _is_lanczos(options):
+    if all(map(call.is_on, _FOR_WHOLE_IMAGES)) and _can_stay_whole(images[0], options):
         return _whole_images(images[0], options)
     pixels, rows, cols = _tiles(call, processor, images[0], options)
     if not (call.is_on(1) and call.is_on(8) and _trained_scale(options)):
@@ -58,6 +58,11 @@ def _trained_scale(options: dict[str, Any]) -> bool:
     """Whether the worker, which sees no processor config, knows how to normalize."""
     scales = (list(options["image_mean"]), list(options["image_std"]))
     return scales == (_TRAINED_WITH, _TRAINED_WITH) and options["rescale_factor"] == 1 / 255
+
+
+def _can_stay_whole(images: list[torch.Tensor], options: dict[str, Any]) -> bool:
+    """Whether the worker can make the tiles: the library stacks what it returns, so that sizes must not differ."""
+    return len(images) == 1 and _trained_scale(options) and _is_lanczos(options)
 
 
 def _is_lanczos(options: dict[str, Any]) -> bool:
