@@ -90,21 +90,10 @@ def _table(result: "Verification") -> "Table":
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    heads = (
-        "recipes",
-        "prompts",
-        "ids, ranges",
-        "pixels",
-        "max diff",
-        "mean diff",
-        "texts",
-        "max logprob diff",
-        "",
-    )
-    for head in heads:
-        table.add_column(
-            head, justify="left" if head in ("recipes", "") else "right", no_wrap=head != "recipes"
-        )
+    table.add_column("recipes", overflow="fold", min_width=14)
+    for head in ("prompts", "inputs", "pixels", "max diff", "mean", "texts", "logprob"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for verdict in result.verdicts:
         table.add_row(*_cells(result, verdict))
     return table
