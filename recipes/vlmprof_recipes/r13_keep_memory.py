@@ -2,6 +2,7 @@
 
 from vlmprof.patching import Family, Need, Patch, Recipe, Standing
 from vlmprof_recipes import effects
+from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import VLLM
 
@@ -28,6 +29,8 @@ _PATCHES = (
         ("scheduler_output",),
         "beb33a0813e85b30",
     ),
+    # What is kept is no different, but a trial's two sides must not answer for one another.
+    *CACHE_KEYS,
 )
 _NEEDED = Standing(Need.NEEDED, "glibc maps and unmaps tensors of more than 32 MiB with every request")
 

@@ -2,6 +2,7 @@
 
 from vlmprof.patching import Exactness, Family, Need, Recipe, Standing
 from vlmprof_recipes import effects
+from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import VLLM
 from vlmprof_recipes.idefics3_patches import FEATURES, INPUTS
@@ -27,7 +28,7 @@ recipe = Recipe(
         ),
     },
     diagnose=changing(effects.FOLD_NORMALIZATION),
-    processes=("worker",),
+    processes=("api_server", "worker"),
     exactness=Exactness.TOLERANCE,
     tolerance="Products are rounded once less or once more. Relative RMS error of the patch embedding against "
     "float64: 0.0025 as the engine does it, 0.0025 folded in bfloat16, 0.0017 folded in float32 and rounded once: "
@@ -35,5 +36,5 @@ recipe = Recipe(
     # Only whole uint8 tiles can be embedded as they come.
     needs=(8, 10),
     fits={Family.IDEFICS3: (VLLM,)},
-    patches={Family.IDEFICS3: (*INPUTS, *FEATURES, *IDEFICS3_EMBEDDINGS)},
+    patches={Family.IDEFICS3: (*INPUTS, *FEATURES, *IDEFICS3_EMBEDDINGS, *CACHE_KEYS)},
 )

@@ -2,6 +2,7 @@
 
 from vlmprof.patching import Exactness, Family, Need, Recipe, Standing
 from vlmprof_recipes import effects
+from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import removing
 from vlmprof_recipes.engine_versions import VLLM
 from vlmprof_recipes.vision_patches import (
@@ -28,15 +29,15 @@ recipe = Recipe(
     "stays as it is. On a GPU, and on a CPU that has bfloat16, the recipe changes nothing.",
     standing=dict.fromkeys(Family, _NEEDED),
     diagnose=removing(*effects.FLOAT32_PRODUCTS),
-    processes=("worker",),
+    processes=("api_server", "worker"),
     exactness=Exactness.TOLERANCE,
     tolerance="The encoder's features are rounded to bfloat16 once, at the end, and so are nearer to float64 than "
     "the engine's.",
     fits=dict.fromkeys(Family, (VLLM,)),
     patches={
-        Family.IDEFICS3: IDEFICS3_FLOAT32,
-        Family.INTERNVL_CHAT: INTERNVL_CHAT_FLOAT32,
-        Family.INTERNVL_HF: INTERNVL_HF_FLOAT32,
-        Family.QWEN3_VL: QWEN3_VL_FLOAT32,
+        Family.IDEFICS3: (*IDEFICS3_FLOAT32, *CACHE_KEYS),
+        Family.INTERNVL_CHAT: (*INTERNVL_CHAT_FLOAT32, *CACHE_KEYS),
+        Family.INTERNVL_HF: (*INTERNVL_HF_FLOAT32, *CACHE_KEYS),
+        Family.QWEN3_VL: (*QWEN3_VL_FLOAT32, *CACHE_KEYS),
     },
 )

@@ -6,7 +6,7 @@ import pytest
 
 from vlmprof.errors import RecipeMisfit, UsageError
 from vlmprof.model.run_folder import RunFolder
-from vlmprof.patching import Diagnosis, Family, Need, Patch, Recipe, Standing
+from vlmprof.patching import Diagnosis, Family, Need, Patch, Recipe, Standing, Switching
 from vlmprof.patching.registry import check_together, load_recipes, parse_numbers
 
 _FAMILY = Family.QWEN3_VL
@@ -93,3 +93,12 @@ def test_recipes_are_found_by_number_in_order() -> None:
     recipes = load_recipes()
     assert list(recipes) == sorted(recipes)
     assert all(number == recipe.number for number, recipe in recipes.items())
+
+
+def test_no_cache_entry_is_shared_between_sets_of_live_recipes() -> None:
+    """Every live recipe salts the multimodal hashes of each family that it changes."""
+    salted = "vllm.multimodal.processing.inputs:ProcessorInputs.get_mm_hashes"
+    for recipe in load_recipes().values():
+        for family, patches in recipe.patches.items():
+            if recipe.switching is Switching.LIVE and patches:
+                assert salted in {patch.target for patch in patches}, (recipe.number, family)
