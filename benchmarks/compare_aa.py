@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import write_results
-from vlmprof.analysis.compare import BASELINE_ARM, NOISE_ARM, ComparedRun
+from vlmprof.analysis.compare import ComparedRun
 from vlmprof.analysis.compare_measure import Measured
 from vlmprof.analysis.compare_requests import COLUMNS, ComparedRequest, Requests, Rounds, pair
 from vlmprof.analysis.stats import Floats
+from vlmprof.model.arms import BASELINE_ARMS
 from vlmprof.model.comparison import Change, Verdict
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.session.compare import read_compared_run
 
 SEEDS = 20
-SIZES = ((8, 4), (10, 10), (30, 4))
+SIZES = ((8, 4), (12, 4), (12, 8), (30, 4))
 EFFECTS = (1.0, 0.95, 0.9, 0.8)
 REQUEST_NOISE, BLOCK_NOISE, DRIFT, PAUSES = 0.10, 0.03, 0.05, 0.05
 _ALARMS = (Verdict.FASTER, Verdict.SLOWER)
@@ -121,7 +122,7 @@ _Sides = tuple[Requests, Requests, Requests]
 def _baseline_blocks(run: ComparedRun) -> list[list[ComparedRequest]]:
     """The blocks of both baseline arms, in the order of sending."""
     found: dict[int, list[ComparedRequest]] = {}
-    for arm in (BASELINE_ARM, NOISE_ARM):
+    for arm in BASELINE_ARMS:
         for request in run.requests_of(arm):
             found.setdefault(request.block, []).append(request)
     return [found[block] for block in sorted(found)]

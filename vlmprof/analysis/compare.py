@@ -25,6 +25,7 @@ from vlmprof.analysis.compare_requests import (
 from vlmprof.analysis.compare_sentence import sentence
 from vlmprof.analysis.compare_verdict import CONFIDENCE
 from vlmprof.errors import UsageError
+from vlmprof.model.arms import BASELINE_ARM, BASELINE_ARMS, REPEAT_ARM, TRIAL_ARM
 from vlmprof.model.comparison import (
     ComparedSide,
     Comparison,
@@ -33,8 +34,6 @@ from vlmprof.model.comparison import (
 )
 from vlmprof.model.results import BreakdownResult
 from vlmprof.model.run_info import BlockInfo, RunInfo
-
-BASELINE_ARM, NOISE_ARM = "A", "A2"
 
 # Measured: two servers started alike, one after the other, on a machine shared with others.
 _SERVERS_DIFFER_BY = 0.23
@@ -53,12 +52,12 @@ class ComparedRun:
     def arms(self) -> list[str]:
         """The arms of the run's rounds, the baseline first and then as they first came; empty for a plain run."""
         found = dict.fromkeys(block.arm for block in self.info.blocks if block.round is not None)
-        return sorted(found, key=lambda arm: (arm != BASELINE_ARM, arm != NOISE_ARM))
+        return sorted(found, key=lambda arm: (arm != BASELINE_ARM, arm != REPEAT_ARM))
 
     @property
     def trials(self) -> list[str]:
         """Arms that are something else than the baseline, those with fewer recipes first."""
-        own = [arm for arm in self.arms if arm not in (BASELINE_ARM, NOISE_ARM)]
+        own = [arm for arm in self.arms if arm not in BASELINE_ARMS]
         return sorted(own, key=lambda arm: len(_recipe_set(self, arm).split(",")))
 
     def blocks_of(self, arm: str) -> list[BlockInfo]:
@@ -69,7 +68,7 @@ class ComparedRun:
         return compared_requests(self.requests, self.breakdown, blocks)
 
 
-def compare_arms_of(run: ComparedRun, baseline: str = BASELINE_ARM, trial: str = "B") -> Comparison:
+def compare_arms_of(run: ComparedRun, baseline: str = BASELINE_ARM, trial: str = TRIAL_ARM) -> Comparison:
     """One arm against another of the same server, round by round.
 
     Raises:
@@ -81,13 +80,13 @@ def compare_arms_of(run: ComparedRun, baseline: str = BASELINE_ARM, trial: str =
             raise UsageError(
                 f"{run.path} has no arm {arm!r}: it has {known}", hint="record one with `vlmprof run --ab`"
             )
-    has_noise = NOISE_ARM in run.arms and trial != NOISE_ARM and BASELINE_ARM in run.arms
+    has_noise = REPEAT_ARM in run.arms and trial != REPEAT_ARM and BASELINE_ARM in run.arms
     recipes = [_recipe_set(run, arm) for arm in (baseline, trial)]
     environment = [] if recipes[0] == recipes[1] else [_recipe_difference(*recipes)]
     return _compare(
         (_side_of_arm(run, baseline), _side_of_arm(run, trial)),
         _rounds_of_arms(run, baseline, trial),
-        [_rounds_of_arms(run, BASELINE_ARM, NOISE_ARM)] if has_noise else [],
+        [_rounds_of_arms(run, BASELINE_ARM, REPEAT_ARM)] if has_noise else [],
         scope=_scope_of_arms(run),
         gpu=_on_gpu(run.info),
         environment=environment,

@@ -27,8 +27,8 @@ def ladder(
     ablate: Annotated[
         bool, typer.Option("--ablate", help="Also measure all recipes without each one.")
     ] = False,
-    rounds: Annotated[int, typer.Option(min=2, help="How often each row is measured.")] = 8,
-    per_block: Annotated[int, typer.Option(min=1, help="Requests each time.")] = 3,
+    rounds: Annotated[int, typer.Option(min=2, help="How often each row is measured.")] = 12,
+    per_block: Annotated[int, typer.Option(min=1, help="Requests each time.")] = 4,
     requests: Annotated[
         int, typer.Option(min=4, help="Requests that profile the baseline, for the predictions.")
     ] = 20,

@@ -69,14 +69,23 @@ def run(
         ),
     ] = "",
     rounds: Annotated[
-        int, typer.Option(min=2, help="How often each side of --ab is measured.", rich_help_panel=_RECIPES)
-    ] = 8,
-    per_block: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=1, help="Requests each time, per client of --concurrency.", rich_help_panel=_RECIPES
+            min=2,
+            help="How often each side of --ab is measured. [default: 12; 8 where each time takes a server]",
+            rich_help_panel=_RECIPES,
+            show_default=False,
         ),
-    ] = 4,
+    ] = None,
+    per_block: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Requests each time, per client of --concurrency. [default: 8]",
+            rich_help_panel=_RECIPES,
+            show_default=False,
+        ),
+    ] = None,
     load_cmd: Annotated[
         str,
         typer.Option(
@@ -119,9 +128,9 @@ def run(
 
     vlmprof run HuggingFaceTB/SmolVLM-256M-Instruct
     """
+    from vlmprof.model.arms import TRIAL_ARM
     from vlmprof.session.options import RunOptions
     from vlmprof.workload.prompts import DEFAULT_PROMPT
-    from vlmprof.workload.trial import TRIAL_ARM
 
     options = RunOptions(
         model=model,

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vlmprof.analysis.compare import BASELINE_ARM, ComparedRun, compare_arms_of, compare_runs
+from vlmprof.analysis.compare import ComparedRun, compare_arms_of, compare_runs
 from vlmprof.errors import UsageError
+from vlmprof.model.arms import BASELINE_ARM, TRIAL_ARM
 from vlmprof.model.comparison import Comparison, ComparisonResult
 from vlmprof.model.results import read_breakdown
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.table_io import read_table
 
 
-def compare_arms(run: RunFolder, baseline: str = BASELINE_ARM, trial: str = "B") -> Comparison:
+def compare_arms(run: RunFolder, baseline: str = BASELINE_ARM, trial: str = TRIAL_ARM) -> Comparison:
     """Compare two arms of one server.
 
     Raises:

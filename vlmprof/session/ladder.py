@@ -19,6 +19,7 @@ from vlmprof.session.options import Progress, RunOptions
 from vlmprof.session.profile import profile
 from vlmprof.session.recipe_plan import family_of_model
 from vlmprof.session.suggest import predict
+from vlmprof.workload.trial import usual_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ def _plan(options: LadderOptions) -> tuple[Family, LadderPlan]:
 
 
 def _result(folder: RunFolder, family: Family, plan: LadderPlan, run: RunOptions) -> LadderResult:
+    usual = usual_size(alternate=False)
     sets = [frozenset(step.recipes) for step in (*plan.steps, *plan.ablations)]
     predicted = iter(predict(folder, sets))
 
@@ -90,8 +92,8 @@ def _result(folder: RunFolder, family: Family, plan: LadderPlan, run: RunOptions
         model=folder.read_info().model.name,
         family=family,
         paper_table=plan.table.title if plan.table else "",
-        rounds=run.rounds,
-        requests_per_block=run.per_block * run.concurrency,
+        rounds=run.rounds or usual.rounds,
+        requests_per_block=(run.per_block or usual.requests_per_block) * run.concurrency,
         steps=[measured(step) for step in plan.steps],
         ablations=[measured(step) for step in plan.ablations],
     )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from vlmprof.collect.base import Collector
 from vlmprof.engines.server import Server
 from vlmprof.errors import EngineFailed
+from vlmprof.model.arms import REPEAT_ARM
 from vlmprof.model.request import Phase, Request
 from vlmprof.patching import RecipeSwitch
 from vlmprof.session.journal import Journal
@@ -19,7 +20,6 @@ from vlmprof.workload.chat import ChatOptions, ChatRequest, chat_request
 from vlmprof.workload.client import ChatClient
 from vlmprof.workload.images import ImageSource
 from vlmprof.workload.schedule import WARM_UP_BLOCK, Block, ClosedLoop, Load, OpenLoop
-from vlmprof.workload.trial import REPEAT_ARM
 
 _DEATH_WAIT_S = 5.0
 

@@ -46,7 +46,8 @@ class RunOptions:
         recipes: on throughout, `1,2,8`, `all` or `exact`; in a trial, the baseline.
         trial: arms to compare with the baseline inside one server, name -> recipes.
         resume: go on with the run of the same plan in `out`, if one was cut off there.
-        rounds, per_block: how often each arm of a trial is measured, with how many requests each time.
+        rounds, per_block: how often each arm of a trial is measured, with how many requests each time per client;
+            None for the trial's usual size.
     """
 
     model: str
@@ -73,6 +74,6 @@ class RunOptions:
     resume: bool = False
     recipes: str = ""
     trial: Mapping[str, str] = field(default_factory=dict)
-    rounds: int = 8
-    per_block: int = 4
+    rounds: int | None = None
+    per_block: int | None = None
     engine_args: list[str] = field(default_factory=list)

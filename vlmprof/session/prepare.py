@@ -35,7 +35,7 @@ from vlmprof.session.resume import planned_blocks, take_up
 from vlmprof.workload.images import ImageSource, folder_images, generated_images
 from vlmprof.workload.load_command import check_load_command
 from vlmprof.workload.schedule import Block, plan_blocks
-from vlmprof.workload.trial import contents_needed, plan_trial
+from vlmprof.workload.trial import contents_needed, plan_trial, usual_size
 
 _CACHE_NOTE = (
     "every request carries another image and another prompt number, so that neither the multimodal cache nor "
@@ -138,10 +138,11 @@ def _plan_blocks(options: RunOptions, plan: RecipePlan) -> list[Block]:
         raise UsageError(
             "a load command cannot be compared request by request", hint="leave out --load-cmd, or the trial"
         )
+    usual = usual_size(alternate=plan.alternates)
     return blocks + plan_trial(
         plan.arms,
-        rounds=options.rounds,
-        requests_per_block=options.per_block * options.concurrency,
+        rounds=options.rounds or usual.rounds,
+        requests_per_block=(options.per_block or usual.requests_per_block) * options.concurrency,
         seed=options.seed,
         after=blocks,
         alternate=plan.alternates,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vlmprof.engines.vllm import VllmInstallation, described_by_hub
 from vlmprof.errors import RecipeMisfit
+from vlmprof.model.arms import BASELINE_ARM
 from vlmprof.model.run_info import ModelInfo, RecipeUse
 from vlmprof.patching import SWITCH_VARIABLE, Family, Launch, Recipe, Switching, family_of
 from vlmprof.patching.ledger import LEDGER_VARIABLE
@@ -19,7 +20,6 @@ from vlmprof.patching.source import InstalledSource
 from vlmprof.plugin import RECIPES_VARIABLE
 from vlmprof.session.options import RunOptions
 from vlmprof.session.recipe_path import make_recipe_path
-from vlmprof.workload.trial import BASELINE_ARM
 
 
 @dataclass(frozen=True, slots=True)

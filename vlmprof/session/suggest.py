@@ -11,6 +11,7 @@ import numpy as np
 from vlmprof.analysis.stack_table import StackTable, read_stacks
 from vlmprof.analysis.suggest import Candidates, all_together, rank
 from vlmprof.analysis.suggest_model import SampledRun, SavingModel
+from vlmprof.model.arms import BASELINE_ARMS
 from vlmprof.model.request import Phase
 from vlmprof.model.results import BreakdownResult, RequestBreakdown, read_breakdown
 from vlmprof.model.run_folder import RunFolder
@@ -20,7 +21,6 @@ from vlmprof.model.table_io import read_table
 from vlmprof.patching import Family, Recipe, Standing, Switching, family_of
 from vlmprof.patching.availability import has_change
 from vlmprof.patching.registry import load_recipes
-from vlmprof.workload.trial import BASELINE_ARMS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,35 @@
 """The order of a trial: sets of recipes compared inside one server, round by round."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vlmprof.errors import UsageError
+from vlmprof.model.arms import BASELINE_ARM, REPEAT_ARM
 from vlmprof.model.request import Phase
 from vlmprof.workload.schedule import WARM_UP_BLOCK, Block
-
-BASELINE_ARM = "A"
-REPEAT_ARM = "A2"
-"""The baseline once more: what its blocks differ by from those of `A` is the noise floor."""
-BASELINE_ARMS = (BASELINE_ARM, REPEAT_ARM)
-TRIAL_ARM = "B"
 
 _FEWEST_ROUNDS = 2
 # A recipe's first call in a process imports its replacement and fills the allocator's caches.
 _WARM_UP_REQUESTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSize:
+    """How often each arm is measured, and with how many requests each time."""
+
+    rounds: int
+    requests_per_block: int
+
+
+def usual_size(*, alternate: bool) -> TrialSize:
+    """A size with which like and like come out as `no difference`: benchmarks/results/compare_aa.md.
+
+    Args:
+        alternate: each block starts a server of its own, which takes longer than its requests.
+    """
+    return TrialSize(8, 8) if alternate else TrialSize(12, 8)
 
 
 def plan_trial(
