@@ -15,6 +15,7 @@ _PREPROCESS = "Idefics3ImageProcessor._preprocess|SmolVLMImageProcessor._preproc
 _PAD = "Idefics3ImageProcessor.pad|SmolVLMImageProcessor.pad"
 _SPLIT = "Idefics3ImageProcessor.split_images|SmolVLMImageProcessor.split_images"
 _GOT_OCR2 = "GotOcr2ImageProcessor._preprocess"
+_RESIZE = "TorchvisionBackend.resize"
 _NORMALIZE = "TorchvisionBackend.rescale_and_normalize"
 _CAST = "InputProcessingContext._postprocess_output.<locals>._postprocess_one"
 _CHAT_TRANSFORM = "Compose.__call__"
@@ -34,8 +35,8 @@ _TILE_BY_TILE = 0.45
 _SPREAD = 0.15
 
 # The worker casts to the model's type what the API server no longer does.
-_CAST_IN_WORKER = Adds(_CAST, 1.0, spread=0.3)
-_IN_WORKER = (Adds(_NORMALIZE, _TILE_BY_TILE, spread=_SPREAD), _CAST_IN_WORKER)
+_CAST_IN_WORKER = Adds(_CAST, 1.0, spread=0.3, on_device=True)
+_IN_WORKER = (Adds(_NORMALIZE, _TILE_BY_TILE, spread=_SPREAD, on_device=True), _CAST_IN_WORKER)
 
 # A line that fills new memory pays for its page faults; without it, the next one may have to.
 _FIRST_TOUCH = 0.35
@@ -77,6 +78,26 @@ TENSOR_PROCESSING: EffectsByFamily = {
         Removes(_CHAT_TRANSFORM, share=0.25, spread=0.15),
     ),
 }
+# A CPU resizes in the worker as it did in the API server.
+GPU_PREPROCESS: EffectsByFamily = {
+    Family.IDEFICS3: (
+        # A 640x480 photo has 0.9 MB, its 13 tiles 10.2 MB of the 47.7 MB that go without any recipe.
+        SendsLess(share=0.19, spread=0.05),
+        Removes(_RESIZE),
+        Adds(_RESIZE, 1.0, on_device=True),
+    ),
+}
+# Values of 2 bytes in the place of 4, everywhere in the API server.
+BF16_NORMALIZE: EffectsByFamily = {
+    Family.IDEFICS3: (
+        Removes(_NORMALIZE, share=0.6, spread=0.2),
+        Removes(_CAST),
+        Removes(_PREPROCESS, "self", 0.5, at="processed_images_padded = torch.zeros(", spread=_FIRST_TOUCH),
+        Removes(_PREPROCESS, "self", _TILE_PIXELS / 2, at="= self.pad("),
+        _FREEING,
+        *_GROUPING,
+    ),
+}
 COMPACT_PLACEHOLDER: EffectsByFamily = {
     Family.INTERNVL_CHAT: (
         Removes(_VIA_TEXT, at="new_token_ids = tokenizer.encode("),
@@ -110,7 +131,7 @@ UINT8: EffectsByFamily = {
         Removes(_CHAT_TRANSFORM, share=0.9, spread=0.1),
         Removes(_CAST),
         SendsLess(0.5),
-        Adds(_CHAT_TRANSFORM, 0.25, spread=0.1),
+        Adds(_CHAT_TRANSFORM, 0.25, spread=0.1, on_device=True),
         _CAST_IN_WORKER,
     ),
     Family.INTERNVL_HF: (

@@ -1,6 +1,7 @@
 """Recipe 3: the worker makes the tiles, on the device where the model runs."""
 
-from vlmprof.patching import Family, Need, Recipe, SendsLess, Standing
+from vlmprof.patching import Family, Need, Recipe, Standing
+from vlmprof_recipes import effects
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
@@ -24,8 +25,7 @@ recipe = Recipe(
         Family.INTERNVL_HF: Standing(Need.NEEDED, _ELSEWHERE),
         Family.QWEN3_VL: Standing(Need.NEEDED, _ELSEWHERE),
     },
-    # A 640x480 photo has 0.9 MB, its 13 tiles 10.2 MB of the 47.7 MB that go without any recipe.
-    diagnose=changing({Family.IDEFICS3: (SendsLess(share=0.19, spread=0.05),)}),
+    diagnose=changing(effects.GPU_PREPROCESS),
     processes=("api_server", "worker"),
     # The worker knows tiles that are uint8 and whole; what else the processor would do has no place there.
     needs=(1, 8, 10, 11),

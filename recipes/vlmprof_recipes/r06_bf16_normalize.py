@@ -1,6 +1,7 @@
 """Recipe 6: normalize in bfloat16."""
 
-from vlmprof.patching import Exactness, Family, Need, Recipe, Removes, Standing
+from vlmprof.patching import Exactness, Family, Need, Recipe, Standing
+from vlmprof_recipes import effects
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
@@ -28,14 +29,7 @@ recipe = Recipe(
             Need.UPSTREAM, "FusedMMInputNorm normalizes uint8 on the device, in float32"
         ),
     },
-    diagnose=changing(
-        {
-            Family.IDEFICS3: (
-                Removes("TorchvisionBackend.rescale_and_normalize", share=0.5, spread=0.2),
-                Removes("InputProcessingContext._postprocess_output.<locals>._postprocess_one"),
-            )
-        }
-    ),
+    diagnose=changing(effects.BF16_NORMALIZE),
     processes=("api_server", "worker"),
     exactness=Exactness.TOLERANCE,
     tolerance="Values are centred before they are rounded: relative RMS error of the pixels against float64 "

@@ -33,6 +33,13 @@ def test_a_claim_takes_what_the_samples_show_of_it(effect: Effect, saving_ns: in
     assert (saving.saving_ns, saving.low_ns, saving.high_ns) == (saving_ns, saving_ns, saving_ns)
 
 
+@pytest.mark.parametrize(("on_gpu", "saving_ns"), [(False, 0), (True, 40)])
+def test_work_that_moves_to_the_device_is_saved_where_that_is_a_gpu(on_gpu: bool, saving_ns: int) -> None:
+    """`pad` takes 40 ns in the API server, and as long in a worker without a GPU."""
+    moved: list[Effect] = [Removes("pad"), Adds("pad", 1.0, on_device=True)]
+    assert model({1: moved}, on_gpu=on_gpu).saving({1}).saving_ns == saving_ns
+
+
 def test_what_two_recipes_both_remove_counts_once() -> None:
     """1 removes all of `preprocess`, 2 its `pad`: together 100, and 2 adds nothing to 1."""
     both = model({1: [Removes("preprocess")], 2: [Removes("pad")]})

@@ -88,7 +88,7 @@ def compare_arms_of(run: ComparedRun, baseline: str = BASELINE_ARM, trial: str =
         _rounds_of_arms(run, baseline, trial),
         [_rounds_of_arms(run, BASELINE_ARM, REPEAT_ARM)] if has_noise else [],
         scope=_scope_of_arms(run),
-        gpu=_on_gpu(run.info),
+        gpu=run.info.on_gpu,
         environment=environment,
         warnings=_recipe_warnings(run.info),
     )
@@ -124,7 +124,7 @@ def compare_runs(baseline: ComparedRun, trial: ComparedRun) -> Comparison:
         rounds_of_runs(sides[0][0], sides[1][0]),
         [neighbour_rounds(requests) for requests, _ in sides],
         scope=Scope.ONE_SERVER if same else Scope.TWO_SERVERS,
-        gpu=_on_gpu(baseline.info) or _on_gpu(trial.info),
+        gpu=baseline.info.on_gpu or trial.info.on_gpu,
         environment=environment_differences(baseline.info, trial.info),
         warnings=list(dict.fromkeys(warnings)),
     )
@@ -140,10 +140,6 @@ def compared_rounds(baseline: ComparedRun, trial: ComparedRun, comparison: Compa
 def _scope_of_arms(run: ComparedRun) -> Scope:
     in_rounds = {block.server for block in run.info.blocks if block.round is not None}
     return Scope.ONE_SERVER if len(in_rounds) == 1 else Scope.ALTERNATING_SERVERS
-
-
-def _on_gpu(info: RunInfo) -> bool:
-    return info.engine is None or info.engine.device != "cpu"
 
 
 def _two_servers() -> str:

@@ -69,6 +69,7 @@ class SampledRun:
         samples: the table `samples`.
         active: recipes that were on in all of them.
         waits_shrink: whether requests waited for one another.
+        on_gpu: whether the model ran on a GPU.
     """
 
     plain: Sequence[RequestBreakdown]
@@ -78,6 +79,7 @@ class SampledRun:
     source_line: SourceLine
     active: frozenset[int] = frozenset()
     waits_shrink: bool = False
+    on_gpu: bool = False
 
 
 class SavingModel:
@@ -94,6 +96,7 @@ class SavingModel:
             Claim(number, effect, _held(effect, run.stacks, run.source_line))
             for number, of_recipe in effects.items()
             for effect in of_recipe
+            if not (run.on_gpu and isinstance(effect, Adds) and effect.on_device)
         ]
         self.sampled_requests = len(run.sampled)
         self._active = run.active

@@ -52,7 +52,7 @@ def summarise(
     headline = control or profiled
     stage_ns = _stage_matrix(headline)
     stages = _stage_summaries(stage_ns)
-    gpu = info.engine is None or info.engine.device != "cpu"
+    gpu = info.on_gpu
     groups = _group_summaries(stage_ns, gpu=gpu)
     table = read_stacks(stacks, frames)
     phase, critical = _sampled_critical_time(profiled, control, samples, table)

@@ -212,6 +212,11 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether the model ran on a GPU; what other tools recorded did."""
+        return self.engine is None or self.engine.device != "cpu"
+
+    @property
     def all_warnings(self) -> list[str]:
         """Every warning once."""
         return list(dict.fromkeys([*self.warnings, *self.analysis_warnings]))

@@ -36,11 +36,13 @@ class Adds:
 
     Attributes:
         like: the function, as in `Removes`, with all that it calls.
+        on_device: where the model runs on a GPU, the GPU does it, so fast that nothing is added.
     """
 
     like: str
     share: float
     spread: float = 0.0
+    on_device: bool = False
 
 
 @dataclass(frozen=True, slots=True)

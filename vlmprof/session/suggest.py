@@ -92,7 +92,14 @@ def _basis(
     active = active_recipes(info, recipes)
     diagnoses = {number: recipe.diagnose(folder) for number, recipe in changing.items()}
     run = SampledRun(
-        plain, sampled, samples, stacks, linecache.getline, active=active, waits_shrink=_requests_meet(info)
+        plain,
+        sampled,
+        samples,
+        stacks,
+        linecache.getline,
+        active=active,
+        waits_shrink=_requests_meet(info),
+        on_gpu=info.on_gpu,
     )
     model = SavingModel(run, {number: diagnosis.effects for number, diagnosis in diagnoses.items()})
     if not model.times.time_ns.any():
