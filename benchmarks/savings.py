@@ -215,9 +215,9 @@ def _markdown_row(row: dict[str, Any]) -> str:
 def _quality_line(quality: dict[str, Any]) -> str:
     tau = quality["kendall_tau"]
     return (
-        f"Of {quality['recipes']} recipes with a saving above the noise, {len(quality['good'])} were predicted within "
-        f"15% of it or inside its interval, {len(quality['strictly'])} within 15% or with it inside the prediction's "
-        f"own; Kendall tau of the orders: {'-' if tau is None else f'{tau:.2f}'}."
+        f"Of {quality['recipes']} recipes with a saving above the noise, {len(quality['good'])} were predicted "
+        f"within 15% of it or inside its interval, {len(quality['strictly'])} within 15% or with it inside the "
+        f"prediction's own; Kendall tau of the orders: {'-' if tau is None else f'{tau:.2f}'}."
     )
 
 
