@@ -165,7 +165,14 @@ AVOID_SPLIT: EffectsByFamily = {
 }
 # A processor without bfloat16 arithmetic multiplies in a sixth of the time in float32.
 _PRODUCTS = "bfloat16 products"
-_PATCH_PRODUCT = Removes("Conv?dLayer._forward_mulmat", at="F.linear(", share=0.8, spread=0.1, part=_PRODUCTS)
+_PATCH_PRODUCT = Removes(
+    "Conv?dLayer._forward_mulmat",
+    at="F.linear(",
+    share=0.8,
+    spread=0.1,
+    part=_PRODUCTS,
+    without_bfloat16=True,
+)
 FOLD_NORMALIZATION: EffectsByFamily = {
     Family.IDEFICS3: (
         _PATCH_PRODUCT,
@@ -180,6 +187,7 @@ FLOAT32_PRODUCTS: tuple[Effect, ...] = (
         spread=0.1,
         under="*Vision*.forward|Idefics3Connector.forward",
         part=_PRODUCTS,
+        without_bfloat16=True,
     ),
     _PATCH_PRODUCT,
 )

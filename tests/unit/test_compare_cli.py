@@ -93,6 +93,17 @@ def test_several_trials_are_a_row_each(tmp_path: Path) -> None:
     assert [row[-1] for row in rows] == ["baseline", "faster", "faster"]
 
 
+def test_a_long_list_of_recipes_costs_no_verdict_its_room(tmp_path: Path) -> None:
+    """At 80 columns arms and verdicts stand whole; end to end and tokens/s are those that give way."""
+    arms = {"A": {}, "A2": {}, "+1,3,6,8": {}, "+1,3,6,8,10,11,13": {"image_transform": 0.5}}
+    result = compare_folders([write_ab_run(tmp_path / "run", AbRun(arms=arms))])
+    console = Console(record=True, width=80, file=(tmp_path / "out").open("w"))
+    print_comparison(result, console)
+    rows = [line.split() for line in console.export_text().splitlines() if line.strip().startswith("+1")]
+    assert [row[0] for row in rows] == ["+1,3,6,8", "+1,3,6,8,10,1…"]
+    assert [row[-1] for row in rows] == [each.verdict.split()[-1] for each in result.comparisons]
+
+
 def test_hostile_names_are_only_text(tmp_path: Path) -> None:
     """No control reaches the terminal, no markup of any kind reaches Markdown."""
     runs = [

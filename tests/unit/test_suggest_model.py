@@ -1,5 +1,7 @@
 """What a set of recipes would save: claims about functions and bytes, weighed on a run of known nanoseconds."""
 
+from typing import Any
+
 import pytest
 
 from tests.unit.synthetic_savings import model, request, sampled_run
@@ -38,6 +40,24 @@ def test_work_that_moves_to_the_device_is_saved_where_that_is_a_gpu(on_gpu: bool
     """`pad` takes 40 ns in the API server, and as long in a worker without a GPU."""
     moved: list[Effect] = [Removes("pad"), Adds("pad", 1.0, on_device=True)]
     assert model({1: moved}, on_gpu=on_gpu).saving({1}).saving_ns == saving_ns
+
+
+@pytest.mark.parametrize(
+    ("machine", "saving_ns"),
+    [
+        ({}, 50),
+        ({"multiplies_bfloat16": False}, 50),
+        ({"multiplies_bfloat16": True}, 0),
+        ({"on_gpu": True, "multiplies_bfloat16": False}, 0),
+    ],
+    ids=str,
+)
+def test_slow_bfloat16_products_are_saved_only_where_they_are_slow(
+    machine: dict[str, Any], saving_ns: int
+) -> None:
+    """`scan` takes 50 ns; of a run that says nothing of its CPU, the claim stands."""
+    claim = Removes("scan", without_bfloat16=True)
+    assert model({1: [claim]}, **machine).saving({1}).saving_ns == saving_ns
 
 
 def test_what_two_recipes_both_remove_counts_once() -> None:

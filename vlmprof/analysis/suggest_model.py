@@ -70,6 +70,7 @@ class SampledRun:
         active: recipes that were on in all of them.
         waits_shrink: whether requests waited for one another.
         on_gpu: whether the model ran on a GPU.
+        multiplies_bfloat16: whether its CPU could multiply bfloat16; None where that is not known.
     """
 
     plain: Sequence[RequestBreakdown]
@@ -80,6 +81,7 @@ class SampledRun:
     active: frozenset[int] = frozenset()
     waits_shrink: bool = False
     on_gpu: bool = False
+    multiplies_bfloat16: bool | None = None
 
 
 class SavingModel:
@@ -96,7 +98,7 @@ class SavingModel:
             Claim(number, effect, _held(effect, run.stacks, run.source_line))
             for number, of_recipe in effects.items()
             for effect in of_recipe
-            if not (run.on_gpu and isinstance(effect, Adds) and effect.on_device)
+            if _holds_on(run, effect)
         ]
         self.sampled_requests = len(run.sampled)
         self._active = run.active
@@ -209,6 +211,15 @@ class SavingModel:
             plain=np.vstack([places, np.arange(plain)[None]]),
             shares=np.vstack([drawn, shares[None]]),
         )
+
+
+def _holds_on(run: SampledRun, effect: Effect) -> bool:
+    """Whether a claim is about the kind of machine that the run was made on."""
+    if isinstance(effect, Adds):
+        return not (run.on_gpu and effect.on_device)
+    if isinstance(effect, Removes) and effect.without_bfloat16:
+        return not (run.on_gpu or run.multiplies_bfloat16)
+    return True
 
 
 def _held(effect: Effect, stacks: StackTable, source_line: SourceLine) -> ClaimedStacks | None:

@@ -37,6 +37,7 @@ _SHOWN_SHARE_OF_TTFT = 0.005
 _WIDE, _USUAL = 118, 96
 # Columns that need a width: the difference, whose interval says as much, and the noise floor.
 _NEEDED = {4: _USUAL, 6: _WIDE}
+_OVERVIEW_NEEDED = {5: _USUAL, 6: _USUAL}
 _NARROW_LABEL = 18
 # The one stage of a group of the same name.
 _ONLY_STAGE = f"stage.{UNATTRIBUTED}"
@@ -205,17 +206,27 @@ def _add(table: Table, name: Text, lines: Iterable[str]) -> None:
 
 
 def _overview(comparisons: Sequence[Comparison], width: int) -> Table:
-    """A row per trial: TTFT with its interval, end to end, tokens/s, verdict."""
+    """A row per trial: TTFT with its interval, end to end, tokens/s, verdict; the last two but one need a width."""
     table = Table.grid(padding=(0, 2))
     heads = ("", "recipes", "TTFT ms", "change", "95% interval", "e2e ms", "tokens/s", "")
-    for place, _ in enumerate(heads):
-        table.add_column(justify="left" if place in (0, 1, 7) else "right", no_wrap=True, overflow="ellipsis")
-    table.columns[1].max_width = 30 if width >= _WIDE else 14
-    table.add_row(*(Text(head, style="dim") for head in heads))
+    shown = [place for place in range(len(heads)) if width >= _OVERVIEW_NEEDED.get(place, 0)]
+    for place in shown:
+        shrinks = place in (0, 1)
+        table.add_column(
+            justify="left" if shrinks or place == len(heads) - 1 else "right",
+            no_wrap=True,
+            overflow="ellipsis",
+            max_width=(30 if width >= _WIDE else 14) if shrinks else None,
+            min_width=None if shrinks else len(heads[place]),
+        )
     baseline = comparisons[0]
-    table.add_row(*_overview_cells(baseline.baseline, baseline, trial=False))
-    for comparison in comparisons:
-        table.add_row(*_overview_cells(comparison.trial, comparison, trial=True))
+    rows = [
+        [Text(head, style="dim") for head in heads],
+        _overview_cells(baseline.baseline, baseline, trial=False),
+        *(_overview_cells(comparison.trial, comparison, trial=True) for comparison in comparisons),
+    ]
+    for cells in rows:
+        table.add_row(*(cells[place] for place in shown))
     return table
 
 

@@ -38,12 +38,19 @@ class GpuInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The serving machine.
+
+    Attributes:
+        multiplies_bfloat16: whether oneDNN has bfloat16 kernels for its CPU; None where nobody looked.
+    """
+
     cpu: str
     cores: int
     memory_bytes: int
     kernel: str
     os: str
     gpus: list[GpuInfo] = []
+    multiplies_bfloat16: bool | None = None
 
 
 class RecipeUse(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ class Removes:
         under: only below a function of this name, a pattern like `function`.
         part: names what part of the function's time it is, where another recipe takes the same one: of claims
             about one part the largest counts.
+        without_bfloat16: only where the model runs on a CPU that cannot multiply bfloat16.
     """
 
     function: str
@@ -28,6 +29,7 @@ class Removes:
     spread: float = 0.0
     under: str = ""
     part: str = ""
+    without_bfloat16: bool = False
 
 
 @dataclass(frozen=True, slots=True)

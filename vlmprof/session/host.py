@@ -19,6 +19,9 @@ def describe_host() -> HostInfo:
         kernel=platform.release(),
         os=_distribution(),
         gpus=_gpus(),
+        multiplies_bfloat16=_multiplies_bfloat16(
+            platform.machine(), _cpu_line("flags") or _cpu_line("Features")
+        ),
     )
 
 
@@ -30,10 +33,23 @@ def _gpus() -> list[GpuInfo]:
 
 
 def _cpu_name() -> str:
+    return _cpu_line("model name") or platform.machine()
+
+
+def _cpu_line(name: str) -> str:
+    """What the kernel says of the first CPU under a name; empty where it says nothing."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
+        if line.startswith(name):
             return line.partition(":")[2].strip()
-    return platform.machine()
+    return ""
+
+
+def _multiplies_bfloat16(machine: str, flags: str) -> bool:
+    """Whether oneDNN has bfloat16 kernels for a CPU, by what torch asks for before it uses them."""
+    has = set(flags.split())
+    if machine == "x86_64":
+        return {"avx512vl", "avx512bw", "avx512dq"} <= has
+    return "bf16" in has
 
 
 def _distribution() -> str:

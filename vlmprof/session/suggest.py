@@ -100,6 +100,7 @@ def _basis(
         active=active,
         waits_shrink=_requests_meet(info),
         on_gpu=info.on_gpu,
+        multiplies_bfloat16=info.host.multiplies_bfloat16,
     )
     model = SavingModel(run, {number: diagnosis.effects for number, diagnosis in diagnoses.items()})
     if not model.times.time_ns.any():
