@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from benchmarks.record import write_results
-from vlmprof_recipes.idefics3_embeddings import embed, fold
+from vlmprof_recipes.folded_embeddings import embed, fold
 from vlmprof_recipes.idefics3_inputs import normalized
 from vlmprof_recipes.pixel_arithmetic import in_bfloat16
 from vlmprof_recipes.vision_float32 import multiplies_bfloat16

@@ -46,7 +46,7 @@ IDEFICS3_EMBEDDINGS = (
         "idefics2_vision_model:Idefics2VisionEmbeddings",
         _TILES,
         "abfb4deeb14fdc14",
-        "idefics3_embeddings:folded",
+        "folded_embeddings:idefics3",
     ),
 )
 """Worker: from tiles to patch embeddings."""

@@ -14,7 +14,7 @@ pytestmark = [
 
 from tests.unit.idefics3_tiles import noise  # noqa: E402
 from vlmprof_recipes.device_resize import resized  # noqa: E402
-from vlmprof_recipes.idefics3_embeddings import embed, fold  # noqa: E402
+from vlmprof_recipes.folded_embeddings import embed, fold  # noqa: E402
 from vlmprof_recipes.idefics3_inputs import normalized  # noqa: E402
 from vlmprof_recipes.idefics3_whole_images import tiles_of  # noqa: E402
 

@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the models' extra is not installed")
 
-from vlmprof_recipes import idefics3_embeddings, vision_float32  # noqa: E402
-from vlmprof_recipes.idefics3_embeddings import embed, fold  # noqa: E402
+from vlmprof_recipes import folded_embeddings, vision_float32  # noqa: E402
+from vlmprof_recipes.folded_embeddings import HALVES, IMAGENET_MEAN, IMAGENET_STD, embed, fold  # noqa: E402
 from vlmprof_recipes.vision_float32 import in_float32  # noqa: E402
 
 _PATCH, _EDGE, _HIDDEN = 16, 64, 32
@@ -34,9 +34,15 @@ def _convolution(dtype: Any, *, bias: bool = True) -> Any:
     return torch.nn.Conv2d(3, _HIDDEN, _PATCH, stride=_PATCH, bias=bias).to(dtype)
 
 
-def _expected(tiles: Any, convolution: Any) -> Any:
+def _normalized(tiles: Any, mean: Any = HALVES, std: Any = HALVES) -> Any:
+    """In float64."""
+    means, deviations = (torch.tensor(each, dtype=torch.float64).view(-1, 1, 1) for each in (mean, std))
+    return (tiles.double() / 255 - means) / deviations
+
+
+def _expected(tiles: Any, convolution: Any, mean: Any = HALVES, std: Any = HALVES) -> Any:
     """[tiles, patches, hidden] in float64: normalized, then convolved."""
-    normalized = (tiles.double() - 127.5) / 127.5
+    normalized = _normalized(tiles, mean, std)
     bias = None if convolution.bias is None else convolution.bias.double()
     embedded = torch.nn.functional.conv2d(normalized, convolution.weight.double(), bias, stride=_PATCH)
     return embedded.flatten(2).transpose(1, 2)
@@ -46,14 +52,17 @@ def _relative_rms(found: Any, expected: Any) -> float:
     return float(((found.double() - expected).norm() / expected.norm()).detach())
 
 
+@pytest.mark.parametrize(
+    "scale", [(HALVES, HALVES), (IMAGENET_MEAN, IMAGENET_STD)], ids=["halves", "imagenet"]
+)
 @pytest.mark.parametrize("bias", [True, False])
-def test_folded_weights_embed_uint8_tiles_as_normalized_ones(bias: bool) -> None:
+def test_folded_weights_embed_uint8_tiles_as_normalized_ones(bias: bool, scale: Any) -> None:
     """In float64 nothing is rounded but the weights: the two differ by what a double holds of them."""
     convolution, tiles = _convolution(torch.float64, bias=bias), _tiles(3)
     with torch.inference_mode():
-        found = embed(tiles, *fold(convolution.weight, convolution.bias, torch.float64), _PATCH)
+        found = embed(tiles, *fold(convolution.weight, convolution.bias, torch.float64, *scale), _PATCH)
     assert found.shape == (3, (_EDGE // _PATCH) ** 2, _HIDDEN)
-    assert _relative_rms(found, _expected(tiles, convolution)) < 1e-12
+    assert _relative_rms(found, _expected(tiles, convolution, *scale)) < 1e-12
 
 
 def test_black_and_white_tiles_are_the_two_ends_of_the_scale() -> None:
@@ -105,11 +114,65 @@ def test_uint8_tiles_are_embedded_with_positions_and_others_by_the_engine() -> N
     call: Any = _Call(lambda module, *args: module(*args))
     normalized = (tiles.float() - 127.5) / 127.5
     with torch.inference_mode():
-        engines = idefics3_embeddings.folded(call, embeddings, normalized, _whole(2))
-        found = idefics3_embeddings.folded(call, embeddings, tiles, _whole(2))
+        engines = folded_embeddings.idefics3(call, embeddings, normalized, _whole(2))
+        found = folded_embeddings.idefics3(call, embeddings, tiles, _whole(2))
     assert torch.equal(engines, embeddings(normalized, _whole(2)))
     assert found.dtype == torch.float32
     assert torch.allclose(found, engines, atol=1e-5)
+
+
+class _InternEmbeddings(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """vLLM's of InternVLChat, as far as the recipe sees of them: class embedding, convolution, positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch_embedding, self.patch_size = _convolution(torch.float32), _PATCH
+        self.class_embedding = torch.nn.Parameter(torch.randn(1, 1, _HIDDEN))
+        self.position_embedding = torch.nn.Parameter(torch.randn(1, (_EDGE // _PATCH) ** 2 + 1, _HIDDEN))
+
+    def _get_position_embedding(self, rows: int, columns: int) -> Any:
+        assert (rows, columns) == (_EDGE // _PATCH, _EDGE // _PATCH)
+        return self.position_embedding
+
+    def forward(self, pixel_values: Any) -> Any:
+        embedded = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+        first = self.class_embedding.expand(len(embedded), 1, -1)
+        return torch.cat([first, embedded], dim=1) + self.position_embedding
+
+
+def test_internvl_chat_embeds_uint8_tiles_behind_its_class_embedding() -> None:
+    embeddings, tiles = _InternEmbeddings(), _tiles(2)
+    call: Any = _Call(lambda module, *args: module(*args))
+    normalized = _normalized(tiles, IMAGENET_MEAN, IMAGENET_STD).float()
+    with torch.inference_mode():
+        engines = folded_embeddings.internvl_chat(call, embeddings, normalized)
+        found = folded_embeddings.internvl_chat(call, embeddings, tiles)
+    assert torch.equal(engines, embeddings(normalized))
+    assert torch.allclose(found, engines, atol=1e-4)
+
+
+class _Projection(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """vLLM's patch embeddings of HF-native InternVL: a convolution, and how many patches there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection, self.patch_size = _convolution(torch.float32), (_PATCH, _PATCH)
+
+    def forward(self, pixel_values: Any) -> Any:
+        embedded = self.projection(pixel_values)
+        return embedded.flatten(2).transpose(1, 2), (embedded.shape[2], embedded.shape[3])
+
+
+def test_hf_native_internvl_embeds_uint8_tiles_and_counts_the_patches() -> None:
+    embeddings, tiles = _Projection(), _tiles(2)
+    call: Any = _Call(lambda module, *args: module(*args))
+    normalized = _normalized(tiles, IMAGENET_MEAN, IMAGENET_STD).float()
+    with torch.inference_mode():
+        engines, patches = folded_embeddings.internvl_hf(call, embeddings, normalized)
+        found, found_patches = folded_embeddings.internvl_hf(call, embeddings, tiles)
+    assert torch.equal(engines, embeddings(normalized)[0])
+    assert torch.allclose(found, engines, atol=1e-4)
+    assert found_patches == patches == (_EDGE // _PATCH, _EDGE // _PATCH)
 
 
 @pytest.fixture

@@ -1,0 +1,128 @@
+"""Patch embeddings of uint8 tiles in the worker, with their normalization folded into the weights.
+
+A value u of a channel is normalized to (u / 255 - mean) / std = (u - 128) / (255 std) + (128 / 255 - mean) / std.
+The first factor goes into the weights, the second term into the bias; u - 128 is exact in bfloat16, which u is
+too, but with half the error in the products' sum because it is centred.
+"""
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch.nn.functional import linear
+
+from vlmprof.patching import PatchedCall
+from vlmprof_recipes.vision_float32 import multiplies_bfloat16
+
+Channels = tuple[float, ...]
+HALVES: Channels = (0.5, 0.5, 0.5)
+"""Mean and deviation of every Idefics3 and SmolVLM."""
+IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
+"""Those of InternVL."""
+
+_SIGN = 128
+_WHITE = 255
+
+_Folded = tuple[torch.Tensor, torch.Tensor]
+_folded: WeakKeyDictionary[Any, dict[torch.dtype, _Folded]] = WeakKeyDictionary()
+
+
+def idefics3(
+    call: PatchedCall,
+    embeddings: Any,
+    pixel_values: torch.Tensor,
+    patch_attention_mask: torch.Tensor,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Embed uint8 tiles of SmolVLM and Idefics3, which have no padding; others go the engine's own way."""
+    if pixel_values.dtype != torch.uint8:
+        return call.original(embeddings, pixel_values, patch_attention_mask, *args, **kwargs)
+    embedded = _embedded(embeddings.patch_embedding, pixel_values, HALVES, HALVES)
+    # All tiles are whole: they share one row of positions.
+    return embedded + embeddings.position_embedding(embeddings.get_position_ids(patch_attention_mask[:1]))
+
+
+def internvl_chat(call: PatchedCall, embeddings: Any, pixel_values: torch.Tensor) -> Any:
+    """Embed uint8 tiles of InternVLChat, behind the class embedding; others go the engine's own way."""
+    if pixel_values.dtype != torch.uint8:
+        return call.original(embeddings, pixel_values)
+    embedded = _embedded(embeddings.patch_embedding, pixel_values, IMAGENET_MEAN, IMAGENET_STD)
+    rows, columns = (edge // embeddings.patch_size for edge in pixel_values.shape[-2:])
+    first = embeddings.class_embedding.expand(len(embedded), 1, -1).to(embedded.dtype)
+    positions = embeddings._get_position_embedding(rows, columns).to(embedded.dtype)
+    return torch.cat([first, embedded], dim=1) + positions
+
+
+def internvl_hf(call: PatchedCall, embeddings: Any, pixel_values: torch.Tensor) -> Any:
+    """Embed uint8 tiles of HF-native InternVL, with the rows and columns of patches; others as the engine does."""
+    if pixel_values.dtype != torch.uint8:
+        return call.original(embeddings, pixel_values)
+    embedded = _embedded(embeddings.projection, pixel_values, IMAGENET_MEAN, IMAGENET_STD)
+    rows, columns = (
+        edge // patch for edge, patch in zip(pixel_values.shape[-2:], embeddings.patch_size, strict=True)
+    )
+    return embedded, (rows, columns)
+
+
+def embed(tiles: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, patch: int) -> torch.Tensor:
+    """Patch embeddings of uint8 tiles [tiles, channels, edge, edge].
+
+    Args:
+        weight, bias: as `fold` makes them; their type is the one that is computed in.
+
+    Returns:
+        [tiles, patches of a tile row by row, hidden].
+    """
+    # On a CPU tile by tile: what is unfolded and widened stays in the processor's cache.
+    pieces = tiles.split(1) if tiles.is_cpu else (tiles,)
+    return torch.cat([linear(_unfolded(piece, patch).to(weight.dtype), weight, bias) for piece in pieces])
+
+
+def fold(
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    dtype: torch.dtype,
+    mean: Channels = HALVES,
+    std: Channels = HALVES,
+) -> _Folded:
+    """Weight [hidden, values of a patch] and bias for centred values, rounded once to the dtype.
+
+    Args:
+        weight: of the convolution, [hidden, channels, patch, patch].
+        mean, std: of each channel, on a scale from 0 to 1.
+    """
+    exact = weight.detach().to(torch.float64)
+    means, deviations = (torch.tensor(each, dtype=exact.dtype, device=exact.device) for each in (mean, std))
+    offset = exact.sum((2, 3)) @ ((_SIGN / _WHITE - means) / deviations)
+    if bias is not None:
+        offset += bias.detach()
+    return (exact / (_WHITE * deviations).view(-1, 1, 1)).flatten(1).to(dtype), offset.to(dtype)
+
+
+def _embedded(convolution: Any, tiles: torch.Tensor, mean: Channels, std: Channels) -> torch.Tensor:
+    """Embeddings in the type of the convolution's weight, which may be computed in a wider one."""
+    weight, bias = _folded_weights(convolution, mean, std)
+    return embed(tiles, weight, bias, convolution.kernel_size[0]).to(convolution.weight.dtype)
+
+
+def _unfolded(tiles: torch.Tensor, patch: int) -> torch.Tensor:
+    """Centred values, int8 [tiles, patches, channels * patch * patch]."""
+    count, channels, height, width = tiles.shape
+    grid = (
+        (tiles ^ _SIGN).view(torch.int8).view(count, channels, height // patch, patch, width // patch, patch)
+    )
+    return grid.permute(0, 2, 4, 1, 3, 5).reshape(count, -1, channels * patch * patch)
+
+
+def _folded_weights(convolution: Any, mean: Channels, std: Channels) -> _Folded:
+    """The convolution's folded weights, made once a type."""
+    dtype = convolution.weight.dtype
+    if convolution.weight.is_cpu and not multiplies_bfloat16():
+        dtype = torch.float32
+    of_module = _folded.setdefault(convolution, {})
+    if dtype not in of_module:
+        with torch.inference_mode(False):
+            of_module[dtype] = fold(convolution.weight, convolution.bias, dtype, mean, std)
+    return of_module[dtype]
