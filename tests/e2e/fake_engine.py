@@ -30,6 +30,7 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="fake")
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     parser.add_argument("--start-s", type=float, default=0.0)
@@ -51,7 +52,8 @@ def _serve(options: argparse.Namespace) -> None:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._reply(200 if self.path == "/health" else 404, b"{}")
+            answers = {"/health": b"", "/version": b'{"version": "0.32.0+cpu"}', "/v1/models": _models(options)}
+            self._reply(200 if self.path in answers else 404, answers.get(self.path, b"{}"))
 
         def do_POST(self) -> None:
             nonlocal count
@@ -77,6 +79,10 @@ def _serve(options: argparse.Namespace) -> None:
             return
 
     ThreadingHTTPServer((options.host, options.port), Handler).serve_forever()
+
+
+def _models(options: argparse.Namespace) -> bytes:
+    return json.dumps({"data": [{"id": "fake", "root": options.model}]}).encode()
 
 
 def _stream() -> bytes:

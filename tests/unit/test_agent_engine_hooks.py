@@ -203,12 +203,12 @@ def test_headers_that_arrive_in_two_pieces_keep_the_clients_id(
 def test_a_request_is_named_while_the_switch_is_off(
     server_port: int, tmp_path: Path, instrument: Instrument
 ) -> None:
-    """Only the frame that says which thread is the event loop is recorded: a block may begin in mid-request."""
+    """A block may begin in mid-request; nothing is recorded, or a server that stands by would fill its memory."""
     instrument.switch[0] = 0
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server_port)) as connection:
         assert _post(connection, "r-1") == "r-1"
         assert _post(connection, None).startswith("vp-")
-    assert [name for name, _ in names_and_requests(tmp_path, instrument.recorder)] == ["http.handle"] * 2
+    assert names_and_requests(tmp_path, instrument.recorder) == []
 
 
 class _TimingContext:

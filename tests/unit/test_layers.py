@@ -15,18 +15,18 @@ _LAYERS = (
     ("errors", "units", "lifetime"),
     ("model",),
     ("patching",),
-    ("plugin",),
     ("analysis",),
     ("read", "export"),
     ("workload", "agent", "collect", "engines", "models"),
+    ("plugin",),
     ("session",),
     ("cli",),
 )
 _RANK = {name: rank for rank, names in enumerate(_LAYERS) for name in names}
 _MODULES = sorted(_PACKAGE.rglob("*.py"))
 _HEAVY = ("numpy", "pandas", "pyarrow", "numba", "torch", "plotly", "httpx", "transformers")
-# Of the agent, only this module runs in the profiler's own process.
-_PROFILER_SIDE = {"control.py"}
+# Of the agent, only these modules run in the profiler's own process.
+_PROFILER_SIDE = {"control.py", "standing.py"}
 # The bindings of NVTX: whichever the engine's environment has, asked for when ranges are wanted.
 _LAZY_IN_AGENT = {"nvtx", "torch"}
 

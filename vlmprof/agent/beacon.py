@@ -6,6 +6,7 @@ A sampler's own times are put on the session clock by matching the switches it s
 import os
 import random
 import threading
+from collections.abc import Callable
 
 from .recorder import Recorder, now_ns
 
@@ -22,7 +23,7 @@ def vlmprof_beacon_b(never: threading.Event, wait_s: float) -> None:
     never.wait(wait_s)
 
 
-def _beat(recorder: Recorder) -> None:
+def _beat(recorder: Recorder, goes_on: Callable[[], bool]) -> None:
     never = threading.Event()
     # Irregular lengths, so that a pattern of beats fits the sampler's record in one place only; a generator of
     # our own, so that the engine's random numbers stay what they would be without us.
@@ -32,7 +33,7 @@ def _beat(recorder: Recorder) -> None:
         (vlmprof_beacon_b, recorder.name_id(SPAN_B)),
     )
     count = 0
-    while True:
+    while goes_on():
         beacon, name_id = beats[count % 2]
         wait_s = lengths.uniform(0.05, 0.09)
         start_ns = now_ns()
@@ -41,6 +42,6 @@ def _beat(recorder: Recorder) -> None:
         count += 1
 
 
-def start_beacon(recorder: Recorder) -> None:
-    """Start beating in a thread of this process; it wakes about 14 times a second."""
-    threading.Thread(target=_beat, args=(recorder,), name="vlmprof-beacon", daemon=True).start()
+def start_beacon(recorder: Recorder, goes_on: Callable[[], bool] = lambda: True) -> None:
+    """Start beating in a thread of this process; it wakes about 14 times a second for as long as told to go on."""
+    threading.Thread(target=_beat, args=(recorder, goes_on), name="vlmprof-beacon", daemon=True).start()

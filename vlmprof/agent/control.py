@@ -9,34 +9,15 @@ from .recorder import FLUSH_INTERVAL_S, now_ns
 from .start import BEACON_VARIABLE, FOLDER_VARIABLE, PTRACER_VARIABLE
 from .switch import SPANS_ON, create_switch
 
-_BOOTSTRAP = Path(__file__).parent / "bootstrap"
+BOOTSTRAP = Path(__file__).parent / "bootstrap"
 _FLUSH_WAIT_S = 5.0
 
 
-class AgentControl:
-    """Controls the agent of one server through the folder that both know."""
+class AgentFolder:
+    """What the agents of a server write into the folder that they and the profiler know."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._switch = create_switch(str(folder))
-
-    def environment(self, *, beacons: bool) -> dict[str, str]:
-        """Variables that load the agent into every Python process of the server.
-
-        Args:
-            beacons: whether a stack sampler will need beacons for its clock.
-        """
-        python_path = [str(_BOOTSTRAP), os.environ.get("PYTHONPATH", "")]
-        return {
-            "PYTHONPATH": os.pathsep.join(entry for entry in python_path if entry),
-            FOLDER_VARIABLE: str(self.folder.resolve()),
-            PTRACER_VARIABLE: str(os.getpid()),
-            BEACON_VARIABLE: "1" if beacons else "",
-        }
-
-    def record_spans(self, on: bool) -> None:
-        """Switch recording in every process at once; takes effect with the next call of each boundary."""
-        self._switch[SPANS_ON] = int(on)
 
     def loaded_pids(self) -> list[int]:
         """Processes in which the agent has begun to write."""
@@ -65,6 +46,32 @@ class AgentControl:
             return int(sidecar["flushed_ns"])
         except (OSError, ValueError, KeyError):
             return 0
+
+
+class AgentControl(AgentFolder):
+    """Controls the agent of a server that is started for one run."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._switch = create_switch(str(folder))
+
+    def environment(self, *, beacons: bool) -> dict[str, str]:
+        """Variables that load the agent into every Python process of the server.
+
+        Args:
+            beacons: whether a stack sampler will need beacons for its clock.
+        """
+        python_path = [str(BOOTSTRAP), os.environ.get("PYTHONPATH", "")]
+        return {
+            "PYTHONPATH": os.pathsep.join(entry for entry in python_path if entry),
+            FOLDER_VARIABLE: str(self.folder.resolve()),
+            PTRACER_VARIABLE: str(os.getpid()),
+            BEACON_VARIABLE: "1" if beacons else "",
+        }
+
+    def record_spans(self, on: bool) -> None:
+        """Switch recording in every process at once; takes effect with the next call of each boundary."""
+        self._switch[SPANS_ON] = int(on)
 
 
 def _is_running(pid: int) -> bool:

@@ -53,7 +53,8 @@ def _hook_request_cycle(cycle: Any, instrument: Instrument) -> None:
         try:
             await run_asgi(self, app)
         finally:
-            add(handled, start_ns, now_ns(), request)
+            if switch[0]:
+                add(handled, start_ns, now_ns(), request)
 
     async def timed_send(self: Any, message: Any) -> None:
         if not switch[0]:

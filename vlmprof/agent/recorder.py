@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -28,8 +29,16 @@ Requests = str | tuple[str, ...] | None
 """The request or requests that a span worked for."""
 
 
+def _always() -> bool:
+    return True
+
+
 class Recorder:
-    """Collects the spans of this process; one instance, which a forked child restarts with empty queues."""
+    """Collects the spans of this process; one instance, which a forked child restarts with empty queues.
+
+    Attributes:
+        wants_flush: asked before each write of the background thread whether there may be anything to write.
+    """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -37,6 +46,7 @@ class Recorder:
         self.missing: list[str] = []
         self.patched = 0
         self.span_cost_ns: int | None = None
+        self.wants_flush: Callable[[], bool] = _always
         self._name_ids: dict[str, int] = {}
         self._thread = threading.local()
         self._reset()
@@ -51,6 +61,10 @@ class Recorder:
         self._flush_lock = threading.Lock()
         self._started = False
         self.dropped = 0
+        self.read_clocks()
+
+    def read_clocks(self) -> None:
+        """Note how the clocks stand to one another now; of a server that has run for weeks they have moved."""
         self._clock = {
             "monotonic_ns": now_ns(),
             "realtime_ns": time.time_ns(),
@@ -97,7 +111,8 @@ class Recorder:
         recorder_started = self._flush_lock
         while recorder_started is self._flush_lock:
             time.sleep(FLUSH_INTERVAL_S)
-            self.flush()
+            if self.wants_flush():
+                self.flush()
 
     def flush(self) -> None:
         """Write what waits. A full disk costs spans, which are counted, and nothing else."""

@@ -16,10 +16,13 @@ from .import_hook import watch_imports
 from .nvtx_ranges import open_ranges
 from .recorder import Recorder
 from .request_finders import FINDERS
-from .switch import open_switch
+from .switch import Standby, create_standing_switch, open_switch
 from .wrap import Instrument, replace
 
 FOLDER_VARIABLE = "VLMPROF_AGENT_DIR"
+"""The folder of the run that starts the server; spans are recorded from the start."""
+STANDING_VARIABLE = "VLMPROF_SPANS"
+"""A folder of a server that profilers may attach to later; nothing is recorded until one does."""
 NVTX_VARIABLE = "VLMPROF_NVTX"
 BEACON_VARIABLE = "VLMPROF_BEACON"
 PTRACER_VARIABLE = "VLMPROF_PTRACER"
@@ -29,12 +32,18 @@ _CALIBRATION_CALLS = 500
 
 
 class Agent:
-    """The agent of this process; patches each module of interest when it has been imported."""
+    """The agent of this process; patches each module of interest when it has been imported.
 
-    def __init__(self, folder: str) -> None:
+    Args:
+        standing: the server was started for profilers that come later, and whose folder is made here.
+    """
+
+    def __init__(self, folder: str, *, standing: bool = False) -> None:
         self.recorder = Recorder(folder)
+        self._standing = standing
         nvtx = open_ranges() if os.environ.get(NVTX_VARIABLE) else None
-        self.instrument = Instrument(self.recorder, open_switch(folder), nvtx)
+        switch = create_standing_switch(folder) if standing else open_switch(folder)
+        self.instrument = Instrument(self.recorder, switch, nvtx)
         self._engine_version: tuple[int, ...] | None = None
         self._active = False
 
@@ -95,9 +104,23 @@ class Agent:
         self._start_helpers()
 
     def _start_helpers(self) -> None:
+        if self._standing:
+            self._stand_by()
+            return
         _allow_sampler(os.environ.get(PTRACER_VARIABLE, ""))
         if os.environ.get(BEACON_VARIABLE):
             start_beacon(self.recorder)
+
+    def _stand_by(self) -> None:
+        """Do nothing until a profiler records; then what a run's server does from its start."""
+
+        def begin(profiler_pid: int) -> None:
+            self.recorder.read_clocks()
+            _allow_sampler(str(profiler_pid))
+            start_beacon(self.recorder, lambda: standby.is_recording_for(profiler_pid))
+
+        standby = Standby(self.recorder.folder, self.instrument.switch, begin)
+        self.recorder.wants_flush = standby.wants_flush
 
     def _restart_in_child(self) -> None:
         self.recorder.restart_in_child()
@@ -138,10 +161,11 @@ def _allow_sampler(profiler_pid: str) -> None:
 
 
 def start() -> None:
-    """Start the agent once, where the environment names its folder and the folder has a switch."""
-    folder = os.environ.get(FOLDER_VARIABLE, "")
+    """Start the agent once, where the environment names a folder for it; that of a run goes first."""
+    run_folder = os.environ.get(FOLDER_VARIABLE, "")
+    folder = run_folder or os.environ.get(STANDING_VARIABLE, "")
     if not folder or getattr(sys, "_vlmprof_agent", None) is not None:
         return
-    agent = Agent(folder)
+    agent = Agent(folder, standing=not run_folder)
     sys._vlmprof_agent = agent  # type: ignore[attr-defined]
     agent.watch()

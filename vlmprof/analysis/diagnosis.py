@@ -40,6 +40,8 @@ def diagnose(groups: Sequence[GroupSummary], stages: Sequence[StageSummary], *, 
     """
     if not stages:
         return "No request got a first token."
+    if all(stage.stage == UNATTRIBUTED for stage in stages):
+        return "TTFT was timed by the client alone: nothing in the server said where it goes."
     by_share = sorted(stages, key=lambda stage: -stage.share)
     named = [stage for stage in by_share[:NAMED_STAGES] if stage.share >= NAMED_SHARE]
     if not named:

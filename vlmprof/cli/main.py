@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from vlmprof import __version__
 from vlmprof.cli import (
+    attach,
     compare,
     doctor,
     export,
@@ -44,6 +45,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("run", context_settings={"allow_extra_args": False})(run.run)
+app.command("attach")(attach.attach)
 app.command("report")(report.report)
 app.command("suggest")(suggest.suggest)
 app.command("compare")(compare.compare)

@@ -77,7 +77,15 @@ def _section(title: str, note: str, body: RenderableType) -> list[RenderableType
 def _head(summary: SummaryResult, info: RunInfo, width: int) -> RenderableType:
     engine = f"{info.engine.name} {info.engine.version} on {info.engine.device}" if info.engine else ""
     recipes = ", ".join(recipe.slug for recipe in info.recipes)
-    facts = [info.name, info.model.name, engine, f"{info.host.cpu}, {info.host.cores} cores", recipes]
+    attached = f"attached to {info.attached_to}" if info.attached_to else ""
+    facts = [
+        info.name,
+        info.model.name,
+        attached,
+        engine,
+        f"{info.host.cpu}, {info.host.cores} cores",
+        recipes,
+    ]
     line = keep_start(" · ".join(plain(fact) for fact in facts if fact), width)
     diagnosis = Text(plain(summary.diagnosis), style="bold")
     return Group(Text(line, style="dim"), Text(), diagnosis, Text())

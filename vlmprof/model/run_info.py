@@ -193,6 +193,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
             called; `error` says why.
         warnings: what happened while the run was made; analysis_warnings: what its analysis found, replaced by
             the next analysis.
+        attached_to: URL of the server that somebody else started; empty for one that the run started.
     """
 
     schema_version: int
@@ -217,6 +218,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str] = []
     analysis_warnings: list[str] = []
     error: str = ""
+    attached_to: str = ""
 
     @property
     def on_gpu(self) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from vlmprof.collect.base import Collector
-from vlmprof.engines.server import Server
+from vlmprof.engines.server import ServedEngine
 from vlmprof.errors import EngineFailed
 from vlmprof.model.arms import REPEAT_ARM
 from vlmprof.model.request import Phase, Request
@@ -24,7 +24,7 @@ from vlmprof.workload.schedule import WARM_UP_BLOCK, Block, ClosedLoop, Load, Op
 _DEATH_WAIT_S = 5.0
 
 
-def measure(prepared: Prepared, server: Server, journal: Journal, progress: Progress) -> None:
+def measure(prepared: Prepared, server: ServedEngine, journal: Journal, progress: Progress) -> None:
     """Send every block with its recipes on; each request is on disk as soon as it has ended.
 
     Raises:
@@ -40,7 +40,7 @@ def measure(prepared: Prepared, server: Server, journal: Journal, progress: Prog
     )
     switch = RecipeSwitch.shared(prepared.folder.raw / "switch")
     with asyncio.Runner() as runner:
-        client = runner.run(_opened(server.url))
+        client = runner.run(_opened(server))
         try:
             for position, block in enumerate(prepared.blocks, 1):
                 progress.step(f"{_title(block)}, {position} of {len(prepared.blocks)}")
@@ -82,8 +82,8 @@ class _Ended:
         self._progress.detail(f"{len(self.requests)} of {self._block.request_count} requests")
 
 
-async def _opened(url: str) -> ChatClient:
-    return await ChatClient(url).__aenter__()
+async def _opened(server: ServedEngine) -> ChatClient:
+    return await ChatClient(server.url, headers=server.headers).__aenter__()
 
 
 async def _send(
@@ -120,7 +120,7 @@ def _watched(block: Block, collectors: list[Collector]) -> Iterator[None]:
             collector.pause()
 
 
-def _check(server: Server, block: Block, requests: list[Request]) -> None:
+def _check(server: ServedEngine, block: Block, requests: list[Request]) -> None:
     """A server that did not answer at last is dying; one that refuses a whole block refuses this workload."""
     server.check_alive("in mid-run")
     failed = [request for request in requests if request.error]
@@ -136,7 +136,7 @@ def _check(server: Server, block: Block, requests: list[Request]) -> None:
     )
 
 
-def _wait_for_death(server: Server) -> None:
+def _wait_for_death(server: ServedEngine) -> None:
     """A connection is cut before the process that held it has an exit code."""
     deadline_s = time.monotonic() + _DEATH_WAIT_S
     while time.monotonic() < deadline_s:

@@ -21,6 +21,7 @@ from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.run_info import IMPORTED, ClockEvidence, RatioInterval, RunInfo
 from vlmprof.model.table_io import write_table
 from vlmprof.model.tables import PROCESSES, REQUESTS
+from vlmprof.read.served import read_served, with_served
 from vlmprof.read.spans import SpanCapture, read_spans
 from vlmprof.session.capture import GpuCapture, Sampled, read_gpu_files, read_samples
 from vlmprof.session.gpu_results import GpuMerge, charge_gpu_times, gpu_result, merge_run
@@ -34,6 +35,11 @@ from vlmprof.units import NS_PER_MS, format_ns, format_share
 _UNCERTAIN_NS = NS_PER_MS
 _REFUSED_SHARE_OF_TTFT = 0.1
 _UNATTRIBUTED_SHARE = 0.03
+_NO_AGENT = "the agent was loaded in no process of the engine: nothing can be attributed"
+_NO_AGENT_ATTACHED = (
+    "the server has no span agent, so that its TTFT is not divided into stages: start it with VLMPROF_SPANS=FOLDER "
+    "(`vlmprof attach --print-env FOLDER` prints what to set), and attach again"
+)
 
 
 def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResult:
@@ -83,14 +89,15 @@ class _Captures:
 
 def _read_captures(folder: RunFolder, info: RunInfo, progress: Progress) -> _Captures:
     progress.detail("spans")
-    spans = read_spans(folder.raw)
+    spans = with_served(read_spans(folder.raw), read_served(folder.raw))
     requests = read_requests(folder) or requests_from_spans(spans, info.steps)
     index = SpanIndex(spans.table, {process.pid: process.role for process in spans.processes})
     breakdown = _breakdown(requests, index)
     progress.detail("stack samples")
     sampled = read_samples(folder.raw, spans)
     served = {process.pid for process in spans.processes if process.role != Role.OTHER}
-    refusal = _refuse_uncertain(sampled, breakdown, served)
+    # Without spans there is nothing to merge samples with: their views stand alone.
+    refusal = _refuse_uncertain(sampled, breakdown, served) if spans.agents else None
     progress.detail("GPU timeline")
     gpu = read_gpu_files(folder.raw, spans)
     return _Captures(spans, requests, index, breakdown, sampled, refusal, gpu)
@@ -133,7 +140,7 @@ def _with_evidence(folder: RunFolder, info: RunInfo, captures: _Captures, summar
     warnings = [
         *sampled.warnings,
         *gpu.warnings,
-        *_warnings(spans, sampled, summary),
+        *_warnings(info, spans, sampled, summary),
         *failure_warnings(recipes),
     ]
     return msgspec.structs.replace(
@@ -201,20 +208,20 @@ def _pid_of(clock: ClockEvidence) -> int:
     return int(clock.source.rpartition(":")[2])
 
 
-def _warnings(spans: SpanCapture, sampled: Sampled, summary: SummaryResult) -> list[str]:
+def _warnings(info: RunInfo, spans: SpanCapture, sampled: Sampled, summary: SummaryResult) -> list[str]:
     warnings = [
         f"{agent.role} (process {agent.pid}): this engine version lacks the boundary {missing}"
         for agent in spans.agents
         for missing in agent.missing
     ]
     if not spans.agents:
-        warnings.append("the agent was loaded in no process of the engine: nothing can be attributed")
+        warnings.append(_NO_AGENT_ATTACHED if info.attached_to else _NO_AGENT)
     warnings += [
         f"the clock of {clock.source} is uncertain by {format_ns(clock.uncertainty_ns)}"
         for clock in sampled.clocks
         if clock.uncertainty_ns > _UNCERTAIN_NS
     ]
-    if summary.unattributed_worst_share > _UNATTRIBUTED_SHARE:
+    if spans.agents and summary.unattributed_worst_share > _UNATTRIBUTED_SHARE:
         share = format_share(summary.unattributed_worst_share)
         warnings.append(f"{share} of the worst request's TTFT is unattributed")
     if summary.failed_requests:

@@ -93,7 +93,7 @@ def prepare(options: RunOptions, progress: Progress) -> Prepared:
     if options.load_command:
         check_load_command(options.load_command)
     progress.detail("images")
-    images, skipped = _images(options, contents_needed(blocks))
+    images, skipped = chosen_images(options, contents_needed(blocks))
     for name in skipped:
         progress.note(f"skipped image {name}")
     progress.detail("profilers")
@@ -149,7 +149,8 @@ def _plan_blocks(options: RunOptions, plan: RecipePlan) -> list[Block]:
     )
 
 
-def _images(options: RunOptions, count: int) -> tuple[ImageSource, list[str]]:
+def chosen_images(options: RunOptions, count: int) -> tuple[ImageSource, list[str]]:
+    """The pictures to send, and the names of those that cannot be read."""
     if options.images is None:
         return generated_images(count, options.seed), []
     found = folder_images(options.images, count, repeatable=bool(options.trial))
@@ -174,7 +175,7 @@ def first_info(prepared: Prepared, command: list[str]) -> RunInfo:
             name="vllm",
             version=prepared.engine.version,
             command=command,
-            python=prepared.engine.packages["python"],
+            python=prepared.engine.packages.get("python", ""),
             packages=prepared.engine.packages,
             device=prepared.engine.device,
         ),

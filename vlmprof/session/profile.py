@@ -1,7 +1,7 @@
 """One whole run: prepare, serve, measure, stop, analyse; whatever happens, nothing captured is lost."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import groupby
 
@@ -41,28 +41,36 @@ def profile(options: RunOptions, progress: Progress) -> RunFolder:
         prepared = prepare(options, progress)
         folder = prepared.folder
         journal = Journal(folder, first_info(prepared, _command(prepared, Launch())))
-        try:
-            with disk_errors(folder.path):
-                for part in _by_server(prepared):
-                    _serve_and_measure(part, journal, progress)
-                journal.close("complete")
-                _analyse(folder, journal, progress)
-                _check_called(journal)
-        except KeyboardInterrupt as error:
-            journal.close("partial", "interrupted")
-            raise Interrupted(
-                f"interrupted; {journal.finished_requests} requests are kept in {folder.path}",
-                hint=f"`vlmprof report {folder.path} --rebuild` shows what they say",
-            ) from error
-        except RecipeMisfit:
-            raise
-        except VlmprofError as error:
-            journal.close("partial" if journal.finished_requests else "failed", error.message)
-            raise
+        with concluding(journal):
+            for part in _by_server(prepared):
+                _serve_and_measure(part, journal, progress)
+            journal.close("complete")
+            analyse(folder, journal, progress)
+            _check_called(journal)
     return folder
 
 
-def _analyse(folder: RunFolder, journal: Journal, progress: Progress) -> None:
+@contextmanager
+def concluding(journal: Journal) -> Iterator[None]:
+    """Whatever ends a run, its folder keeps what there is and says what is missing."""
+    folder = journal.folder
+    try:
+        with disk_errors(folder.path):
+            yield
+    except KeyboardInterrupt as error:
+        journal.close("partial", "interrupted")
+        raise Interrupted(
+            f"interrupted; {journal.finished_requests} requests are kept in {folder.path}",
+            hint=f"`vlmprof report {folder.path} --rebuild` shows what they say",
+        ) from error
+    except RecipeMisfit:
+        raise
+    except VlmprofError as error:
+        journal.close("partial" if journal.finished_requests else "failed", error.message)
+        raise
+
+
+def analyse(folder: RunFolder, journal: Journal, progress: Progress) -> None:
     """Tables and results; what it writes into run.json stays there when the journal has another last word."""
     try:
         rebuild(folder, progress)
@@ -128,14 +136,14 @@ def _run(prepared: Prepared, journal: Journal, progress: Progress, ending: ExitS
         server.wait_until_ready(prepared.options.ready_timeout_s, progress.detail)
     ending.callback(_flush_spans, agent, journal)
     for collector in prepared.collectors:
-        ending.callback(_stop_collector, collector, journal, progress)
+        ending.callback(stop_collector, collector, journal, progress)
         collector.attach(Served(server.pid, server.url))
     before = read_counters(server.url)
     if prepared.options.load_command:
         measure_load(prepared, server, journal, progress)
     else:
         measure(prepared, server, journal, progress)
-    _note_cache_counters(journal, difference(before, read_counters(server.url)))
+    note_cache_counters(journal, difference(before, read_counters(server.url)))
 
 
 def _start(prepared: Prepared, agent: AgentControl) -> Server:
@@ -150,7 +158,7 @@ def _start(prepared: Prepared, agent: AgentControl) -> Server:
     return start_server(_command(prepared, launch), environment, url, raw / "server.log")
 
 
-def _note_cache_counters(journal: Journal, counters: dict[str, float]) -> None:
+def note_cache_counters(journal: Journal, counters: dict[str, float]) -> None:
     """Add what a server's caches counted to what earlier servers of the run did."""
     policy = journal.info.cache_policy
     if policy is None:
@@ -167,7 +175,8 @@ def _flush_spans(agent: AgentControl, journal: Journal) -> None:
         journal.warn(f"process {pid} did not write its last spans")
 
 
-def _stop_collector(collector: Collector, journal: Journal, progress: Progress) -> None:
+def stop_collector(collector: Collector, journal: Journal, progress: Progress) -> None:
+    """End one collector and note how it fared."""
     progress.step(f"Stopping {collector.name}")
     collector.stop()
     journal.set_collector(collector.info)

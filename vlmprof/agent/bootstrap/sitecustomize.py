@@ -34,7 +34,7 @@ def _run_shadowed_sitecustomize() -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
-if os.environ.get("VLMPROF_AGENT_DIR"):
+if os.environ.get("VLMPROF_AGENT_DIR") or os.environ.get("VLMPROF_SPANS"):
     try:
         _load_agent()
     except Exception as error:  # noqa: BLE001 - the engine must start whatever is wrong with the agent

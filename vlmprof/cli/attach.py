@@ -1,0 +1,172 @@
+"""`vlmprof attach --url URL`: profile a server that is already running."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlmprof.cli.run import PROFILERS, WORKLOAD, checked_rate
+from vlmprof.errors import UsageError
+from vlmprof.units import NS_PER_MS
+
+if TYPE_CHECKING:
+    from vlmprof.session.attach_prepare import AttachOptions
+
+_SERVER = "Server"
+
+
+def attach(
+    *,
+    url: Annotated[str, typer.Option(help="The server, as http://127.0.0.1:8000.")] = "",
+    pid: Annotated[
+        int | None,
+        typer.Option(
+            help="One of its processes. [default: what listens on the port]",
+            show_default=False,
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="One of its models, where it serves several.", rich_help_panel=_SERVER)
+    ] = "",
+    traces: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the server's torch profiler writes. [default: as its command line says]",
+            show_default=False,
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
+    print_env: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Print what to set before a server is started, so that spans can be taken later, and end.",
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder. [default: runs/attached-TIME]", show_default=False)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run that is there already.")
+    ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pictures instead of generated ones.", rich_help_panel=WORKLOAD),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Text beside the image; a number is put before it.", rich_help_panel=WORKLOAD),
+    ] = None,
+    requests: Annotated[
+        int, typer.Option(min=2, help="Control and profiled requests together.", rich_help_panel=WORKLOAD)
+    ] = 40,
+    warmup: Annotated[
+        int, typer.Option(min=0, help="Requests sent first and left out.", rich_help_panel=WORKLOAD)
+    ] = 4,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Requests in flight at a time.", rich_help_panel=WORKLOAD)
+    ] = 1,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Requests per second (Poisson) instead of --concurrency.", rich_help_panel=WORKLOAD
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Tokens that each request generates.", rich_help_panel=WORKLOAD)
+    ] = 16,
+    seed: Annotated[
+        int, typer.Option(help="Of generated images and of the order of blocks.", rich_help_panel=WORKLOAD)
+    ] = 0,
+    cpu_profiler: Annotated[
+        str, typer.Option(help="auto, austin, py-spy or none.", rich_help_panel=PROFILERS)
+    ] = "auto",
+    gpu_profiler: Annotated[
+        str,
+        typer.Option(help="auto, torch or none: nsys cannot attach.", rich_help_panel=PROFILERS),
+    ] = "auto",
+    interval_ms: Annotated[
+        float, typer.Option("--interval", min=0.1, help="Sampling interval, ms.", rich_help_panel=PROFILERS)
+    ] = 2.0,
+    austin: Annotated[
+        Path | None, typer.Option(help="The austin program to use.", rich_help_panel=PROFILERS)
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Profile a vLLM server that is already running; it is never stopped, signalled or changed.
+
+    It gets image requests as `vlmprof run` sends them, and is sampled while it answers half of them.
+
+    vlmprof attach --url http://127.0.0.1:8000
+
+    vlmprof attach --url http://127.0.0.1:8000 --pid 4711 --images photos --concurrency 4
+
+    The stages of TTFT need an agent that waits in the server, from its start on:
+
+    eval "$(vlmprof attach --print-env /tmp/spans)"; vllm serve MODEL
+
+    A server that asks for a key gets the one in VLMPROF_API_KEY.
+    """
+    from vlmprof.session.attach_prepare import AttachOptions
+    from vlmprof.session.options import RunOptions
+    from vlmprof.workload.prompts import DEFAULT_PROMPT
+
+    if print_env is not None:
+        _print_environment(print_env)
+        return
+    if not url:
+        raise UsageError("no server to attach to", hint="as vlmprof attach --url http://127.0.0.1:8000")
+    run = RunOptions(
+        model=model,
+        out=out or _default_folder(),
+        command=sys.argv,
+        images=images,
+        prompt=DEFAULT_PROMPT if prompt is None else prompt,
+        requests=requests,
+        warm_up=warmup,
+        concurrency=concurrency,
+        rate_per_s=checked_rate(rate),
+        max_tokens=max_tokens,
+        seed=seed,
+        cpu_profiler=cpu_profiler,
+        gpu_profiler=gpu_profiler,
+        interval_ns=round(interval_ms * NS_PER_MS),
+        austin=austin,
+        overwrite=overwrite,
+    )
+    _attach_and_report(AttachOptions(url, run, pid, traces), as_json=json_)
+
+
+def _attach_and_report(options: "AttachOptions", *, as_json: bool) -> None:
+    from vlmprof.cli.progress import ConsoleProgress
+    from vlmprof.cli.report import print_result, write_report
+    from vlmprof.engines.asking import API_KEY_VARIABLE, key_headers
+    from vlmprof.session.attach import attach as attach_session
+
+    headers = key_headers(os.environ.get(API_KEY_VARIABLE, ""))
+    with ConsoleProgress() as progress:
+        folder = attach_session(options, headers, progress)
+        progress.step("Writing the report")
+        page = write_report(folder)
+    print_result(folder, page, as_json=as_json)
+
+
+def _print_environment(folder: Path) -> None:
+    from vlmprof.agent.standing import standing_environment
+
+    variables = standing_environment(folder)
+    path = shlex.quote(variables.pop("PYTHONPATH"))
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")
+    print(f'export PYTHONPATH={path}"${{PYTHONPATH:+:$PYTHONPATH}}"')
+
+
+def _default_folder() -> Path:
+    import datetime
+
+    return Path("runs") / f"attached-{datetime.datetime.now():%Y%m%d-%H%M%S}"
