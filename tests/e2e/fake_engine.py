@@ -52,7 +52,11 @@ def _serve(options: argparse.Namespace) -> None:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            answers = {"/health": b"", "/version": b'{"version": "0.32.0+cpu"}', "/v1/models": _models(options)}
+            answers = {
+                "/health": b"",
+                "/version": b'{"version": "0.32.0+cpu"}',
+                "/v1/models": _models(options),
+            }
             self._reply(200 if self.path in answers else 404, answers.get(self.path, b"{}"))
 
         def do_POST(self) -> None:

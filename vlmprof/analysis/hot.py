@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from vlmprof.analysis.stack_table import Flags, Ints, StackTable, as_ints, distinct
 from vlmprof.model.results import HotFunction, LineTime, RequestBreakdown
-from vlmprof.model.stages import STAGE_IDS
+from vlmprof.model.stages import STAGE_IDS, UNATTRIBUTED
 
 STAGE_INDEX = {stage_id: index for index, stage_id in enumerate(STAGE_IDS)}
 LINES_PER_FUNCTION = 5
@@ -125,6 +125,53 @@ def critical_time(requests: Sequence[RequestBreakdown], samples: Any, stacks: St
         thread_ns=int((segments.end_ns - segments.start_ns).sum()),
     )
     return critical.where(stack_of >= 0)
+
+
+def window_time(requests: Sequence[RequestBreakdown], samples: Any, stacks: StackTable) -> CriticalTime:
+    """What every thread did between a request's sending and its first token, without those that waited.
+
+    For a server without spans: nobody says which thread a request waited for. Where requests overlap, the time of
+    one sample counts once; its stage is `unattributed`.
+    """
+    start_ns, end_ns = _union([(r.sent_ns, r.sent_ns + r.ttft_ns) for r in requests])
+    sampled_ns = as_ints(samples["start_ns"])
+    ends_ns = sampled_ns + as_ints(samples["duration_ns"])
+    inside_ns = _covered_ns(ends_ns, start_ns, end_ns) - _covered_ns(sampled_ns, start_ns, end_ns)
+    row = stacks.rows(as_ints(samples["stack_id"]))
+    works = (inside_ns > 0) & (row >= 0) & (stacks.depth[row] > 0)
+    works[works] = ~stacks.waiting()[stacks.function[stacks.leaf(row[works])]]
+    keys, place = distinct(as_ints(samples["pid"])[works], as_ints(samples["tid"])[works], row[works])
+    return CriticalTime(
+        pid=keys[0],
+        tid=keys[1],
+        stage=np.full(len(keys[0]), STAGE_INDEX[UNATTRIBUTED]),
+        stack=keys[2],
+        time_ns=_sum(place, inside_ns[works], len(keys[0])),
+        requests=len(requests),
+        ttft_ns=sum(request.ttft_ns for request in requests),
+        thread_ns=0,
+    )
+
+
+def _union(windows: list[tuple[int, int]]) -> tuple[Ints, Ints]:
+    """Windows as disjoint ones, in order."""
+    joined: list[list[int]] = []
+    for start_ns, end_ns in sorted(windows):
+        if joined and start_ns <= joined[-1][1]:
+            joined[-1][1] = max(joined[-1][1], end_ns)
+        else:
+            joined.append([start_ns, end_ns])
+    bounds = np.array(joined, dtype=np.int64).reshape(len(joined), 2)
+    return bounds[:, 0], bounds[:, 1]
+
+
+def _covered_ns(time_ns: Ints, start_ns: Ints, end_ns: Ints) -> Ints:
+    """How much of some disjoint windows lies before each time."""
+    before_ns = np.concatenate([[0], np.cumsum(end_ns - start_ns)])
+    at = np.searchsorted(start_ns, time_ns, side="right") - 1
+    within_ns = np.minimum(time_ns, np.append(end_ns, 0)[at]) - np.append(start_ns, 0)[at]
+    covered: Ints = np.where(at < 0, 0, before_ns[np.maximum(at, 0)] + within_ns)
+    return covered
 
 
 def request_time(requests: Sequence[RequestBreakdown], samples: Any, stacks: StackTable) -> RequestTime:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlmprof.analysis.diagnosis import diagnose
-from vlmprof.analysis.hot import CriticalTime, critical_time, hot_functions
+from vlmprof.analysis.hot import CriticalTime, critical_time, hot_functions, window_time
 from vlmprof.analysis.process_table import process_of, read_processes
 from vlmprof.analysis.stack_table import Ints, StackTable, read_stacks
 from vlmprof.model.request import Phase
@@ -71,6 +71,7 @@ def summarise(
         hot_by_stage=_hot_by_stage(critical, table),
         unattributed_median_share=float(np.median(unattributed)) if len(unattributed) else 0.0,
         unattributed_worst_share=float(max(unattributed, default=0.0)),
+        hot_by_process={} if critical.thread_ns else _hot_by_process(profiled, processes, samples, table),
     )
 
 
@@ -193,6 +194,19 @@ def _hot_by_stage(critical: CriticalTime, stacks: StackTable) -> dict[str, list[
         )
         for stage in np.unique(critical.stage).tolist()
     }
+
+
+def _hot_by_process(
+    profiled: Sequence[RequestBreakdown], processes: Any, samples: Any, stacks: StackTable
+) -> dict[str, list[HotFunction]]:
+    working = window_time(profiled, samples, stacks)
+    known = read_processes(processes)
+    hot: dict[str, list[HotFunction]] = {}
+    for pid in [pid for pid in known if pid in set(working.pid.tolist())]:
+        label = known[pid].label
+        key = f"{label} ({pid})" if label in hot else label
+        hot[key] = hot_functions(working.where(working.pid == pid), stacks, HOT_FUNCTIONS_PER_STAGE)
+    return hot
 
 
 def _process_summaries(

@@ -62,7 +62,13 @@ def render_summary(
         *_section("Where the time goes", _stages_note(summary), _waterfall(summary, width)),
     ]
     if summary.hot:
-        parts += _section("Hottest functions on the critical path", _hot_note(summary), _hot(summary, width))
+        parts += _section(
+            "Hottest functions on the critical path", _hot_note(summary), _hot(summary.hot, width)
+        )
+    for label, hottest in summary.hot_by_process.items():
+        if hottest:
+            note = "while profiled requests waited for their first token; means a request"
+            parts += _section(f"Hottest functions in {plain(label)}", note, _hot(hottest, width))
     if summary.processes:
         parts += _section("Processes", "", _processes(summary))
     parts.append(_footer(summary, info, report))
@@ -184,13 +190,13 @@ def _hot_note(summary: SummaryResult) -> str:
     return f"{split.requests} {split.phase} requests; samples cover {covered} of their TTFT"
 
 
-def _hot(summary: SummaryResult, width: int) -> RenderableType:
+def _hot(hottest: list[HotFunction], width: int) -> RenderableType:
     table = _grid("right", "right", "right", "left", "left", "left")
     heads = ("self ms", "total ms", "share", "function", "file:line", "stage" if width >= 116 else "")
     table.add_row(*(Text(head, style="dim") for head in heads))
     stage_width = 20 if width >= 116 else 0
     name_width = (width - 32 - stage_width) // 2
-    for hot in summary.hot:
+    for hot in hottest:
         table.add_row(
             Text(milliseconds(hot.self_ns), style="bold"),
             milliseconds(hot.total_ns),

@@ -164,6 +164,8 @@ class SummaryResult(msgspec.Struct, frozen=True, kw_only=True):
         groups, stages: in the order of the pipeline; totals add up to the summed TTFT.
         split: None where no sampled request has a critical path.
         hot: the hottest functions by self time; hot_by_stage: the same inside each stage.
+        hot_by_process: label of a process -> the hottest functions of its threads that did not wait, between the
+            sending and the first token of profiled requests; of a server without spans, where no critical path is.
         unattributed_median_share, unattributed_worst_share: per headline request, of its own TTFT.
     """
 
@@ -180,6 +182,7 @@ class SummaryResult(msgspec.Struct, frozen=True, kw_only=True):
     hot_by_stage: dict[str, list[HotFunction]]
     unattributed_median_share: float
     unattributed_worst_share: float
+    hot_by_process: dict[str, list[HotFunction]] = {}
     schema_version: int = RESULTS_SCHEMA_VERSION
 
     @property

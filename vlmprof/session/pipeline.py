@@ -147,7 +147,7 @@ def _with_evidence(folder: RunFolder, info: RunInfo, captures: _Captures, summar
         info,
         recipes=recipes,
         agents=spans.agents,
-        clocks=[_span_clock(), *sampled.clocks, *gpu.clocks],
+        clocks=[*([_span_clock()] if spans.agents else []), *sampled.clocks, *gpu.clocks],
         quality=[*spans.quality, *sampled.quality],
         overhead=_overhead(captures.requests, info),
         analysis_warnings=list(dict.fromkeys(warnings)),
