@@ -41,6 +41,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--die-at", type=int, metavar="N", help="be killed by request N")
     parser.add_argument("--refuse-from", type=int, metavar="N", help="answer 400 from request N on")
     parser.add_argument("--log-bytes", type=int, default=0, help="print so much with every request")
+    parser.add_argument("--api-key", default="", help="let only those in who send it, where vLLM asks for it")
     parser.add_argument(
         "--stubborn", action="store_true", help="ignore SIGTERM; a child in its own session too"
     )
@@ -52,6 +53,8 @@ def _serve(options: argparse.Namespace) -> None:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self._is_refused():
+                return
             answers = {
                 "/health": b"",
                 "/version": b'{"version": "0.32.0+cpu"}',
@@ -63,6 +66,8 @@ def _serve(options: argparse.Namespace) -> None:
             nonlocal count
             count += 1
             self.rfile.read(int(self.headers["Content-Length"]))
+            if self._is_refused():
+                return
             if options.log_bytes:
                 os.write(1, b"." * options.log_bytes + b"\n")
             if count == options.die_at:
@@ -72,6 +77,14 @@ def _serve(options: argparse.Namespace) -> None:
                 return
             time.sleep(options.first_token_s)
             self._reply(200, _stream())
+
+        def _is_refused(self) -> bool:
+            """vLLM guards what lies below /v1."""
+            wanted = f"Bearer {options.api_key}" if options.api_key else None
+            refused = self.path.startswith("/v1") and wanted not in (None, self.headers["Authorization"])
+            if refused:
+                self._reply(401, b'{"error": "Unauthorized"}')
+            return refused
 
         def _reply(self, status: int, body: bytes) -> None:
             self.send_response(status)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vlmprof.collect.base import Collector, Served
-from vlmprof.collect.torch_profiler import TorchProfilerCollector
+from vlmprof.collect.torch_profiler import RunningTorchProfiler, TorchProfilerCollector
 
 
 @dataclass
@@ -129,3 +129,32 @@ def test_an_engine_that_dies_in_a_block_leaves_the_earlier_ones(engine: FakeEngi
     collector.pause()
     assert collector.info.state == "partial"
     assert "Connection refused" in collector.info.detail
+
+
+def test_a_running_servers_traces_are_taken_over_from_its_own_folder(
+    engine: FakeEngine, tmp_path: Path
+) -> None:
+    """One a block; a trace that was there before is somebody else's, and all stay where they are."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (tmp_path / "earlier.pt.trace.json").write_text("{}")
+    collector = RunningTorchProfiler(raw, tmp_path)
+    assert collector.engine_args() == []
+    collector.attach(Served(0, engine.url))
+    for _ in range(2):
+        collector.resume()
+        collector.pause()
+    collector.stop()
+    assert len(collector.files) == 2
+    assert collector.info.state == "ok"
+    assert len(list(tmp_path.glob("*.pt.trace.json*"))) == 3
+
+
+def test_a_running_servers_trace_that_cannot_be_read_is_named(engine: FakeEngine, tmp_path: Path) -> None:
+    """The folder of captures is gone: the server's trace stays, and the result says what is missing."""
+    collector = RunningTorchProfiler(tmp_path / "gone", tmp_path)
+    collector.attach(Served(0, engine.url))
+    collector.resume()
+    collector.pause()
+    assert collector.info.state == "missing"
+    assert "cannot take" in collector.info.detail

@@ -201,7 +201,8 @@ def test_unset_the_plugin_loads_nothing(tmp_path: Path) -> None:
         "from vlmprof.plugin import load; load()\n"
         "print(sorted(name for name in set(sys.modules) - before if name.startswith('vlmprof')))"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "VLMPROF_RECIPES"}
+    asking = {"VLMPROF_RECIPES", "VLMPROF_SPANS"}
+    environment = {name: value for name, value in os.environ.items() if name not in asking}
     root = Path(__file__).parents[2]
     run = subprocess.run(
         [sys.executable, "-c", program], env=environment, cwd=root, capture_output=True, text=True, check=True

@@ -1,6 +1,7 @@
 """`vlmprof attach --url URL`: profile a server that is already running."""
 
 import os
+import secrets
 import shlex
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from vlmprof.session.attach_prepare import AttachOptions
 
 _SERVER = "Server"
+_SEEDS = 1 << 31
 
 
 def attach(
@@ -81,8 +83,14 @@ def attach(
         int, typer.Option(min=1, help="Tokens that each request generates.", rich_help_panel=WORKLOAD)
     ] = 16,
     seed: Annotated[
-        int, typer.Option(help="Of generated images and of the order of blocks.", rich_help_panel=WORKLOAD)
-    ] = 0,
+        int | None,
+        typer.Option(
+            help="Of generated images and of the order of blocks. [default: another each time, for the server's "
+            "caches]",
+            show_default=False,
+            rich_help_panel=WORKLOAD,
+        ),
+    ] = None,
     cpu_profiler: Annotated[
         str, typer.Option(help="auto, austin, py-spy or none.", rich_help_panel=PROFILERS)
     ] = "auto",
@@ -132,7 +140,8 @@ def attach(
         concurrency=concurrency,
         rate_per_s=checked_rate(rate),
         max_tokens=max_tokens,
-        seed=seed,
+        # A server that is attached to again must not know the images of the last time.
+        seed=secrets.randbelow(_SEEDS) if seed is None else seed,
         cpu_profiler=cpu_profiler,
         gpu_profiler=gpu_profiler,
         interval_ns=round(interval_ms * NS_PER_MS),

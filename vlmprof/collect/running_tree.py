@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from vlmprof.collect.process_tree import is_python, python_pids, python_root
+from vlmprof.collect.process_tree import is_alive, is_python, python_pids, python_root
 from vlmprof.model.process import Process, Role, Thread
 
 _TITLE = re.compile(r"\w+::(?P<role>EngineCore|Worker|APIServer)")
@@ -39,6 +39,11 @@ def started_s(pid: int) -> float:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:
         return 0.0
+
+
+def still_runs(pid: int, since_s: float) -> bool:
+    """Whether the process that started then still runs: not a later one of its number, nor one that has ended."""
+    return is_alive(pid) and started_s(pid) == since_s
 
 
 def other_owner(pid: int) -> str:
@@ -91,14 +96,15 @@ def is_local(host: str) -> bool:
 
 
 def served_processes(root: int) -> list[Process]:
-    """The Python processes of a server's tree with their roles, the root first.
+    """The Python processes of a server's tree with their roles, the root first, helpers of Python's own left out.
 
     vLLM names its processes by their titles. Where the package for that is missing, the tree tells: the API server
     starts the engine core, which starts the workers.
     """
     roles: dict[int, Role] = {}
     for pid in python_pids(root):
-        roles[pid] = _role(pid, root, roles)
+        if not any(helper in word for word in _command(pid) for helper in _HELPERS):
+            roles[pid] = _role(pid, root, roles)
     workers = sorted(pid for pid, role in roles.items() if role == Role.WORKER)
     return [_described(pid, role, workers) for pid, role in roles.items()]
 
@@ -147,7 +153,7 @@ def python_of(pid: int) -> tuple[Path, str]:
     """A process's interpreter and its version as far as its file's name tells: `3.11`."""
     try:
         program = Path(f"/proc/{pid}/exe").readlink()
-        text = program.name + Path(f"/proc/{pid}/maps").read_text()
+        text = f"{program.name}\n" + Path(f"/proc/{pid}/maps").read_text()
     except OSError:
         return Path("python"), ""
     version = re.search(r"python(3\.\d+)", text)
@@ -175,8 +181,6 @@ def _title(pid: int) -> re.Match[str] | None:
 def _role(pid: int, root: int, known: Mapping[int, Role]) -> Role:
     if title := _title(pid):
         return _ROLE_OF_TITLE[title["role"]]
-    if any(helper in word for word in _command(pid) for helper in _HELPERS):
-        return Role.OTHER
     if pid == root:
         return Role.API_SERVER
     role = _BELOW.get(known.get(_parent(pid), Role.OTHER), Role.OTHER)

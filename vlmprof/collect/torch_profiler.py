@@ -134,7 +134,7 @@ class RunningTorchProfiler(TorchProfilerCollector):
 
 
 def _traces(folder: Path) -> set[Path]:
-    return set(folder.rglob("*.pt.trace.json*"))
+    return set(folder.glob("*.pt.trace.json*"))
 
 
 def _bring(source: Path, target: Path) -> None:

@@ -22,6 +22,7 @@ from vlmprof.collect.running_tree import (
     served_processes,
     setting_of,
     started_s,
+    still_runs,
     trace_folder,
     why_unknown,
 )
@@ -125,8 +126,8 @@ def attached_info(target: Attachable) -> RunInfo:
 
 
 def _server(url: str, root: int | None, headers: Mapping[str, str]) -> RunningServer:
-    started = started_s(root) if root is not None else 0.0
-    return RunningServer(url, root, lambda: root is not None and started_s(root) == started, headers)
+    since_s = started_s(root) if root is not None else 0.0
+    return RunningServer(url, root, lambda: root is None or still_runs(root, since_s), headers)
 
 
 def _processes(url: str, pid: int | None) -> tuple[int | None, list[Process]]:
@@ -187,9 +188,11 @@ def _gpu(
 def _model(served: ServedModel) -> ModelInfo:
     """What the model's folder says where it is here, else its name alone."""
     try:
-        return msgspec.structs.replace(resolve_model(served.root), name=served.name)
+        model = resolve_model(served.root)
     except VlmprofError:
         return ModelInfo(name=served.name)
+    # A server that was given no other name calls the model by its path.
+    return model if served.name == served.root else msgspec.structs.replace(model, name=served.name)
 
 
 def _engine(root: int | None, served: ServedModel) -> VllmInstallation:

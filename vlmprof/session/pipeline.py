@@ -221,7 +221,8 @@ def _warnings(info: RunInfo, spans: SpanCapture, sampled: Sampled, summary: Summ
         for clock in sampled.clocks
         if clock.uncertainty_ns > _UNCERTAIN_NS
     ]
-    if spans.agents and summary.unattributed_worst_share > _UNATTRIBUTED_SHARE:
+    timed_alone = bool(info.attached_to) and not spans.agents
+    if summary.unattributed_worst_share > _UNATTRIBUTED_SHARE and not timed_alone:
         share = format_share(summary.unattributed_worst_share)
         warnings.append(f"{share} of the worst request's TTFT is unattributed")
     if summary.failed_requests:

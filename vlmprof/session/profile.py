@@ -167,7 +167,8 @@ def note_cache_counters(journal: Journal, counters: dict[str, float]) -> None:
     journal.update(cache_policy=msgspec.structs.replace(policy, counters=counters))
     hits = counters.get("mm_cache_hits", 0.0)
     if policy.distinct_images and hits:
-        journal.warn(f"the multimodal cache answered {hits:.0f} requests although all images differ")
+        again = "; had it seen them before, or were others served?" if journal.info.attached_to else ""
+        journal.warn(f"the multimodal cache answered {hits:.0f} requests although all images differ{again}")
 
 
 def _flush_spans(agent: AgentControl, journal: Journal) -> None:
