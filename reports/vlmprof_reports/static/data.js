@@ -8,7 +8,14 @@ export function groupColour(group) {
   return `var(--group-${Math.max(0, page.groups.indexOf(group))})`;
 }
 
+// The script runs while the rest of the file, which is nearly all of it, is still being read.
+const whole = new Promise((resolve) => {
+  if (document.readyState !== "loading") resolve();
+  else document.addEventListener("DOMContentLoaded", resolve, { once: true });
+});
+
 async function unpack(id) {
+  await whole;
   const element = document.getElementById(id);
   const packed = Uint8Array.from(atob(element.textContent), (char) => char.charCodeAt(0));
   element.remove();

@@ -92,12 +92,10 @@ export function requestsTable(requests) {
       cell: (row) => (row.error ? el("span.bad", {}, row.error) : ""),
     },
   ];
-  return el(
-    "details",
-    {},
-    el("summary", {}, `All ${requests.length} requests`),
-    sortableTable(columns, requests, { caption: "Requests", filter: true }),
-  );
+  const all = el("details", {}, el("summary", {}, `All ${formatCount(requests.length)} requests`));
+  const fill = () => all.append(sortableTable(columns, requests, { caption: "Requests", filter: true }));
+  all.addEventListener("toggle", fill, { once: true });
+  return all;
 }
 
 export function processesSection() {

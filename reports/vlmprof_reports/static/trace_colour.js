@@ -27,32 +27,33 @@ export class TraceColours {
     this.line = cssColour("--line");
     this.accent = cssColour("--accent");
     this.match = pixelOf(cssColour("--match"));
-    this.ground = pixelOf(cssColour("--panel"));
+    this.panel = cssColour("--panel");
+    this.ground = pixelOf(this.panel);
     this.grid = pixelOf(cssColour("--line"));
     this.waiting = pixelOf(this.dark ? "#2a2e36" : "#e9eaec");
-    this.byNode = new Map();
-    this.byName = new Map();
+    // By number of the function, and of the name; 0, which no opaque pixel is, where it has not been asked for.
+    this.byFunction = new Uint32Array(trace.model.names.length);
+    this.byName = new Uint32Array(trace.names.length);
   }
 
   ofNode(node) {
     const { model } = this.trace;
     const name = model.name[node];
-    let pixel = this.byNode.get(name);
-    if (pixel === undefined) {
-      const file = packageOf(model.file(node));
-      pixel = model.waits.has(name) ? this.waiting : pixelOf(packageColour(file, variation(model.title(node))));
-      this.byNode.set(name, pixel);
-    }
-    return pixel;
+    return this.byFunction[name] || (this.byFunction[name] = this.functionColour(node, name));
+  }
+
+  functionColour(node, name) {
+    const { model } = this.trace;
+    if (model.waits.has(name)) return this.waiting;
+    return pixelOf(packageColour(packageOf(model.file(node)), variation(model.title(node))));
   }
 
   ofName(track, name) {
-    let pixel = this.byName.get(name);
-    if (pixel === undefined) {
-      pixel = this.softened(this.hexOf(track, name), variation(this.trace.names[name]));
-      this.byName.set(name, pixel);
-    }
-    return pixel;
+    return this.byName[name] || (this.byName[name] = this.nameColour(track, name));
+  }
+
+  nameColour(track, name) {
+    return this.softened(this.hexOf(track, name), variation(this.trace.names[name]));
   }
 
   hexOf(track, name) {
@@ -80,14 +81,13 @@ function variation(text) {
   return ((hash >>> 0) % 100) / 100;
 }
 
-// A colour as the 32 bits of a canvas pixel on a little-endian machine.
+// An opaque colour as the 32 bits of a canvas pixel on a little-endian machine.
 export function pixelOf(css) {
-  const canvas = (pixelOf.canvas ??= Object.assign(document.createElement("canvas"), { width: 1, height: 1 }));
-  const context = (pixelOf.context ??= canvas.getContext("2d", { willReadFrequently: true }));
-  context.clearRect(0, 0, 1, 1);
+  const context = (pixelOf.context ??= document.createElement("canvas").getContext("2d"));
   context.fillStyle = css;
-  context.fillRect(0, 0, 1, 1);
-  return new Uint32Array(context.getImageData(0, 0, 1, 1).data.buffer)[0];
+  // What a context says of its style is #rrggbb, whichever way it was given.
+  const rgb = parseInt(context.fillStyle.slice(1), 16);
+  return (0xff000000 | ((rgb & 0xff) << 16) | (rgb & 0xff00) | (rgb >> 16)) >>> 0;
 }
 
 // `share` of the first colour over the second.

@@ -64,8 +64,8 @@ export class TracePanel {
 
   changed() {
     const { window, marks, range, selected } = this.view;
-    // New text lays out and paints much of the page, which takes several times as long as the timeline itself.
-    this.statusTimer ??= setTimeout(() => this.showStatus(), STATUS_MS);
+    clearTimeout(this.statusTimer);
+    this.statusTimer = setTimeout(() => this.showStatus(), STATUS_MS);
     Object.assign(this.element.dataset, {
       from: Math.round(window.from),
       to: Math.round(window.to),
@@ -77,9 +77,8 @@ export class TracePanel {
   }
 
   showStatus() {
-    const { window, marks, range } = this.view;
-    this.statusTimer = null;
-    const parts = [`${formatDuration(window.length)} in view`];
+    const { marks, range } = this.view;
+    const parts = [];
     if (range) parts.push(`${formatDuration(range.to - range.from)} selected`);
     if (marks.length === 2) parts.push(`measured ${formatDuration(Math.abs(marks[1] - marks[0]))}`);
     this.status.value = parts.join(" · ");

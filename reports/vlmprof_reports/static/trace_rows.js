@@ -1,5 +1,6 @@
 // Paints the lanes of a track as rows of pixels: many short slices share a pixel by how much of it they cover.
 
+import { el } from "./dom.js";
 import { blend } from "./trace_colour.js";
 
 const FAINTEST = 0.28;
@@ -10,9 +11,10 @@ export class RowPainter {
   // Width and height in device pixels, of which `scale` are one CSS pixel.
   constructor(width, height, scale, ground) {
     Object.assign(this, { width, height, scale, ground });
-    this.image = new ImageData(Math.max(1, width), Math.max(1, height));
-    this.pixels = new Uint32Array(this.image.data.buffer);
+    this.strip = el("canvas");
+    this.background = new Uint32Array(width);
     this.grow(1);
+    this.growStrip(32);
   }
 
   // `ticks`: times at which a line of colour `line` goes from top to bottom, behind the slices.
@@ -20,12 +22,11 @@ export class RowPainter {
     this.from = from;
     this.perNs = this.width / (to - from);
     this.labels = [];
-    this.pixels.fill(this.ground);
-    for (const time of ticks) {
-      const x = Math.floor((time - from) * this.perNs);
-      if (x < 0 || x >= this.width) continue;
-      for (let at = x; at < this.pixels.length; at += this.width) this.pixels[at] = line;
-    }
+    this.lines = [];
+    this.isHandedOver = false;
+    this.background.fill(this.ground);
+    this.ticks = ticks.map((time) => Math.floor((time - from) * this.perNs)).filter((x) => x >= 0 && x < this.width);
+    for (const x of this.ticks) this.background[x] = line;
   }
 
   // `top` and `laneHeight` in CSS pixels; a lane's last pixel stays empty.
@@ -91,18 +92,47 @@ export class RowPainter {
     }
   }
 
-  // One row of pixels, then the same row as often as the lane is high.
+  // The lane as one row of pixels of the strip.
   writeLane(lane, top, bottom) {
-    const { width, pixels } = this;
+    const { width } = this;
+    if (this.lines.length === this.image.height) this.growStrip(2 * this.lines.length);
+    const { pixels } = this;
     const from = lane * width;
-    const at = top * width;
+    const at = this.lines.push({ top, bottom }) * width - width;
+    pixels.set(this.background, at);
     for (let x = 0; x < width; x++) {
       if (this.most[from + x] < 0) continue;
       const share = Math.min(1, Math.max(FAINTEST, this.cover[from + x]));
       const colour = this.colour[from + x];
       pixels[at + x] = share === 1 ? colour : blend(colour, this.ground, share);
     }
-    for (let y = top + 1; y < bottom; y++) pixels.copyWithin(y * width, at, at + width);
+  }
+
+  growStrip(rows) {
+    const before = this.pixels;
+    Object.assign(this.strip, { width: this.width, height: rows });
+    this.stripContext = this.strip.getContext("2d", { alpha: false });
+    this.image = new ImageData(this.width, rows);
+    this.pixels = new Uint32Array(this.image.data.buffer);
+    if (before) this.pixels.set(before);
+  }
+
+  // Puts what was painted on a canvas, each row of the strip as high as its lane: a screenful of pixels need not be
+  // made and handed over for it.
+  show(context, { panel, line }) {
+    const { strip, lines, width, height } = this;
+    if (lines.length && !this.isHandedOver)
+      this.stripContext.putImageData(this.image, 0, 0, 0, 0, width, lines.length);
+    this.isHandedOver = true;
+    context.save();
+    context.resetTransform();
+    context.imageSmoothingEnabled = false;
+    context.fillStyle = panel;
+    context.fillRect(0, 0, width, height);
+    context.fillStyle = line;
+    for (const x of this.ticks) context.fillRect(x, 0, 1, height);
+    lines.forEach(({ top, bottom }, row) => context.drawImage(strip, 0, row, width, 1, 0, top, width, bottom - top));
+    context.restore();
   }
 }
 

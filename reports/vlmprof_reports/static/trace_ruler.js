@@ -20,10 +20,10 @@ export class TraceMap {
     const context = sizeCanvas(this.canvas, width, this.height);
     const key = `${width} ${colours.dark} ${this.ready}`;
     if (this.key !== key || !this.ready) {
-      this.picture = this.paint(width, colours);
+      this.painter = this.paint(width, colours);
       this.key = `${width} ${colours.dark} ${this.ready}`;
     }
-    context.putImageData(this.picture, 0, 0);
+    this.painter.show(context, colours);
     const { first, last } = window;
     const x = (time) => ((time - first) / (last - first)) * width;
     context.fillStyle = colours.dark ? "rgba(0,0,0,0.5)" : "rgba(120,120,120,0.28)";
@@ -50,7 +50,7 @@ export class TraceMap {
       const row = { track, top: 3 + number * MAP_LANE, scrolled: 0, laneHeight: MAP_LANE, lanes: 1, folded: true };
       this.drawer.draw(painter, row, from, to, nsPerPixel);
     });
-    return painter.image;
+    return painter;
   }
 }
 
@@ -86,6 +86,17 @@ export function drawRuler(canvas, window, width, colours, origin) {
     context.fillText(tickText(tick * step, step, digits), x + 4, RULER_HEIGHT / 2);
   }
   return ticks;
+}
+
+// Left of the ruler: how much time is in view, which changes with every frame. As text of the page it would have
+// much of it laid out and painted again each time, several times the work of the timeline itself.
+export function drawScale(canvas, text, width, colours) {
+  const context = sizeCanvas(canvas, width, RULER_HEIGHT);
+  context.font = "11px system-ui, sans-serif";
+  context.textBaseline = "middle";
+  context.textAlign = "right";
+  context.fillStyle = colours.muted;
+  context.fillText(text, width - 10, RULER_HEIGHT / 2);
 }
 
 function tickText(ns, step, digits) {

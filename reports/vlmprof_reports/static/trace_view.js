@@ -10,7 +10,7 @@ import { TraceLabels } from "./trace_labels.js";
 import { TraceLayout } from "./trace_layout.js";
 import { drawArrows, drawMarks, drawOutline } from "./trace_overlay.js";
 import { RowPainter, TextFitter } from "./trace_rows.js";
-import { TraceMap, drawRuler } from "./trace_ruler.js";
+import { TraceMap, drawRuler, drawScale } from "./trace_ruler.js";
 import { TimeWindow } from "./trace_window.js";
 import { sizeCanvas } from "./trace_canvas.js";
 
@@ -38,6 +38,7 @@ export class TraceView {
 
   build() {
     this.mapCanvas = el("canvas.trace-map", { "aria-hidden": "true" });
+    this.scale = el("canvas.trace-scale", { "aria-hidden": "true" });
     this.ruler = el("canvas.trace-ruler", { "aria-hidden": "true" });
     this.canvas = el("canvas.trace-canvas", {
       tabindex: "0",
@@ -48,7 +49,8 @@ export class TraceView {
     this.labels = new TraceLabels(this);
     this.body = el("div.trace-body", {}, this.canvas, this.labels.element);
     this.scroller = el("div.trace-scroll", {}, this.body);
-    this.element = el("div.trace", {}, this.mapCanvas, this.ruler, this.scroller);
+    const head = el("div.trace-head", {}, this.scale, this.ruler);
+    this.element = el("div.trace", {}, this.mapCanvas, head, this.scroller);
     this.relayout();
   }
 
@@ -100,14 +102,15 @@ export class TraceView {
     const height = this.scroller.clientHeight;
     if (this.scroller.clientWidth <= GUTTER || !height) return;
     this.store.nextFrame();
+    drawScale(this.scale, `${formatDuration(window.length)} in view`, GUTTER, colours);
     const ticks = drawRuler(this.ruler, window, width, colours, this.trace.start_ns);
     this.map.draw(window, width, colours, this.marks);
-    const context = sizeCanvas(this.canvas, width, height);
+    const context = sizeCanvas(this.canvas, width, height, true);
     this.fitter ??= new TextFitter(context);
     const painter = this.preparedPainter(width, height, ticks);
     for (const row of this.shownRows(height))
       if (row.track) this.drawer.draw(painter, row, window.from, window.to, window.length / painter.width);
-    context.putImageData(painter.image, 0, 0);
+    painter.show(context, colours);
     this.drawGroupLines(context, height);
     this.drawLabels(context, painter);
     this.drawOverlay(context, height);
