@@ -120,6 +120,31 @@ def test_two_forward_passes_are_two_runs_of_layers() -> None:
     assert layer_starts(sequence, 5).tolist() == [0, 5, 10, 15, 21, 26, 31, 36]
 
 
+def test_layers_are_counted_from_one_place_in_every_run() -> None:
+    """Before the later steps stands 4, as at a layer's end: their runs begin there, one kernel early.
+
+    Steps of three layers 1 2 3 4 and then 9 4; from the commonest place, 4, the first step has two and each other
+    three, all of the same kernels.
+    """
+    step = [1, 2, 3, 4] * 3 + [9, 4]
+    sequence = np.array(step * 3)
+    starts = layer_starts(sequence, 4)
+    assert starts.tolist() == [3, 7, 13, 17, 21, 27, 31, 35]
+    assert {tuple(sequence[start : start + 4].tolist()) for start in starts} == {(4, 1, 2, 3)}
+
+
+def test_the_kernels_of_a_layer_keep_their_times_where_runs_begin_elsewhere() -> None:
+    """As above with twenty layers a step, each kernel with a duration of its own: every mean is that duration."""
+    step = ["gemm_a", "silu_kernel", "rms_norm", "copy"] * 20 + ["argmax", "copy"]
+    length = {"gemm_a": 40, "silu_kernel": 30, "rms_norm": 20, "copy": 10, "argmax": 5}
+    layer = kernel_breakdown(_table(step * 3, [length[name] for name in step * 3])).layer
+    assert layer is not None
+    assert dict(zip(layer.names, layer.kernel_ns, strict=True)) == {
+        name: length[name] for name in ("copy", "gemm_a", "silu_kernel", "rms_norm")
+    }
+    assert layer.spread_ns == 0
+
+
 def test_a_loop_without_a_matrix_product_is_no_layer() -> None:
     """Sixty elementwise kernels repeat every 4; none of them is a product."""
     sequence = np.tile(np.arange(4), 15)
