@@ -1,4 +1,4 @@
-"""`vlmprof attach` on a real vLLM server that it did not start: one server, asked for its stages and then without."""
+"""`vlmprof attach` on a real vLLM server that it did not start: asked for its stages, and then without them."""
 
 import json
 import os

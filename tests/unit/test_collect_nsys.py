@@ -46,6 +46,16 @@ print("unharmed", flush=True)
 """
 
 
+# A worker, as vLLM's are started under nsys: another interpreter, which loads nsys's libraries for itself.
+_SPAWNS = f"""
+import subprocess, sys
+worker = subprocess.Popen([sys.executable, "-c", {_RANGES!r}, sys.argv[1] + ".worker", sys.argv[2]],
+                          stdout=subprocess.PIPE)
+worker.stdout.readline()
+{_RANGES}
+"""
+
+
 def _tool(path: Path, version: str = "2022.4.2.1") -> Tool:
     return Tool("nsys", path, version)
 
@@ -214,7 +224,10 @@ def test_a_launch_that_is_terminated_ends_and_is_not_repeated(tmp_path: Path) ->
 
 
 @pytest.fixture
-def nsys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NsysCollector]:
+def nsys(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[NsysCollector]:
+    """The installed nsys; its parameter says whether to trace CUDA too, as on a machine with a GPU."""
     monkeypatch.setenv("VLMPROF_TEST_TOKEN", _SECRET)
     try:
         tool = find_nsys()
@@ -222,7 +235,7 @@ def nsys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NsysCollec
         pytest.skip(missing.message)
     if find_importer(tool) is None:
         pytest.skip("nsys came without its importer: apt-get install nsight-systems")
-    collector = NsysCollector(tmp_path, tool, gpu=False)
+    collector = NsysCollector(tmp_path, tool, gpu=getattr(request, "param", False))
     yield collector
     collector.stop()
 
@@ -230,9 +243,9 @@ def nsys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NsysCollec
 class _Launched:
     """The program of _RANGES under nsys, with what it prints in a file, and a byte in another for each range."""
 
-    def __init__(self, collector: NsysCollector, folder: Path) -> None:
+    def __init__(self, collector: NsysCollector, folder: Path, program: str = _RANGES) -> None:
         self.said, self._made, self._end = folder / "server.log", folder / "ranges", folder / "end"
-        command = collector.wrap_command([sys.executable, "-c", _RANGES, str(self._made), str(self._end)])
+        command = collector.wrap_command([sys.executable, "-c", program, str(self._made), str(self._end)])
         with self.said.open("wb") as log:
             self.launcher = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         assert eventually(lambda: self.said.read_text().strip().isdigit()), self.said.read_text()
@@ -249,6 +262,8 @@ class _Launched:
         assert eventually(lambda: "unharmed" in self.said.read_text()), self.said.read_text()
 
     def kill(self) -> None:
+        # A worker that it started sees this, and ends.
+        self._end.touch()
         for pid in (self.pid, self.launcher.pid):
             if is_alive(pid):
                 os.kill(pid, signal.SIGKILL)
@@ -292,6 +307,26 @@ def test_two_blocks_are_recorded_redacted_and_the_program_unharmed(
         program.kill()
     nsys.stop()
     assert eventually(lambda: _mentions(nsys._session) == [])
+
+
+@pytest.mark.nsys
+@pytest.mark.parametrize("nsys", [True], indirect=True)
+def test_a_spawned_worker_is_recorded_with_the_options_of_a_gpu(nsys: NsysCollector, tmp_path: Path) -> None:
+    """The installed nsys takes them without a GPU as well; ranges come from both processes."""
+    program = _Launched(nsys, tmp_path, _SPAWNS)
+    try:
+        nsys.attach(Served(program.launcher.pid, ""))
+        nsys.resume()
+        program.make_ranges(50)
+        nsys.pause()
+        nsys.stop()
+        assert nsys.info.state == "ok", nsys.info.detail
+        pids = set(read_nvtx(nsys.files[0], "vlmprof").pid)
+        assert len(pids) == 2
+        assert program.pid in pids
+        program.end_well()
+    finally:
+        program.kill()
 
 
 @pytest.mark.nsys

@@ -23,6 +23,7 @@ class FakeEngine:
     raw: Path
     url: str = ""
     status: int = 200
+    silent_at_start: bool = False
     calls: list[tuple[str, str]] = field(default_factory=list)
 
     def answer(self, path: str, body: bytes) -> None:
@@ -40,6 +41,9 @@ def engine(tmp_path: Path) -> Iterator[FakeEngine]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             fake.answer(self.path, self.rfile.read(int(self.headers["Content-Length"])))
+            if fake.silent_at_start and self.path == "/start_profile":
+                self.close_connection = True
+                return
             self.send_response(fake.status)
             self.end_headers()
 
@@ -158,3 +162,26 @@ def test_a_running_servers_trace_that_cannot_be_read_is_named(engine: FakeEngine
     collector.pause()
     assert collector.info.state == "missing"
     assert "cannot take" in collector.info.detail
+
+
+def test_a_start_without_an_answer_is_stopped(engine: FakeEngine, tmp_path: Path) -> None:
+    """It may have taken effect: a server must not go on profiling for nobody."""
+    engine.silent_at_start = True
+    collector = TorchProfilerCollector(tmp_path)
+    collector.attach(Served(0, engine.url))
+    collector.resume()
+    collector.stop()
+    assert [path for path, _ in engine.calls] == ["/start_profile", "/stop_profile"]
+    assert "/start_profile" in collector.info.detail
+
+
+def test_a_start_that_is_refused_stops_nobody_elses(engine: FakeEngine, tmp_path: Path) -> None:
+    """Somebody profiles the server already."""
+    engine.status = 500
+    collector = RunningTorchProfiler(tmp_path, tmp_path)
+    collector.attach(Served(0, engine.url))
+    collector.resume()
+    collector.pause()
+    collector.stop()
+    assert [path for path, _ in engine.calls] == ["/start_profile"]
+    assert collector.info.state == "missing"

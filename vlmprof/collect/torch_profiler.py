@@ -17,6 +17,7 @@ from vlmprof.model.run_info import CollectorInfo
 _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 300
 _ERROR_CHARS = 200
+_NO_ANSWER = 0
 
 
 class TorchProfilerCollector:
@@ -56,9 +57,14 @@ class TorchProfilerCollector:
         self._url = served.url
 
     def resume(self) -> None:
-        if self._url and not self._recording:
-            self._block += 1
-            self._recording = self._post("/start_profile", _START_TIMEOUT_S)
+        if not self._url or self._recording:
+            return
+        self._block += 1
+        status = self._post("/start_profile", _START_TIMEOUT_S)
+        self._recording = status == http.client.OK
+        if status == _NO_ANSWER:
+            # A start that was given up may still take effect; one that was refused may be somebody else's.
+            self._post("/stop_profile", _STOP_TIMEOUT_S)
 
     def pause(self) -> None:
         if self._recording:
@@ -88,8 +94,8 @@ class TorchProfilerCollector:
             command=self.engine_args(),
         )
 
-    def _post(self, path: str, timeout_s: float) -> bool:
-        """Call one of the engine's routes; directly, whatever proxy the environment names."""
+    def _post(self, path: str, timeout_s: float) -> int:
+        """Call one of the engine's routes, directly, whatever proxy the environment names; returns the status."""
         # Engines before 0.32 ignore the body and name the files by worker and time alone.
         body = json.dumps({"profile_prefix": f"torch.{self._block}"})
         server = urlsplit(self._url)
@@ -100,13 +106,13 @@ class TorchProfilerCollector:
             answer = connection.getresponse()
             text = answer.read().decode(errors="replace")[:_ERROR_CHARS]
         except (OSError, http.client.HTTPException) as error:
-            self._problem = f"POST {path}: {error}"
-            return False
+            self._problem = self._problem or f"POST {path}: {error}"
+            return _NO_ANSWER
         finally:
             connection.close()
         if answer.status != http.client.OK:
             self._problem = f"POST {path}: HTTP {answer.status} {text}".strip()
-        return answer.status == http.client.OK
+        return answer.status
 
 
 class RunningTorchProfiler(TorchProfilerCollector):
