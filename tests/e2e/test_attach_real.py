@@ -128,10 +128,13 @@ def test_a_server_whose_agent_stands_by_is_attributed_as_a_run_is(
     assert server.replies() in ("stop", "length")
 
 
-def test_a_server_without_an_agent_gives_its_processes_and_its_own_profilers_traces(
+def test_a_server_without_an_agent_gives_coarse_stages_and_its_own_profilers_traces(
     server: VllmServer, run_cli: Run, tmp_path: Path
 ) -> None:
-    """Its folder of spans is gone, as if it had none; the traces come from where its command line says."""
+    """Its folder of spans is gone, as if it had none; the traces come from where its command line says.
+
+    Encoder, image transform and prefill are long enough for samples, and most of the time is in them.
+    """
     shutil.rmtree(server.spans)
     before, out = server.family(), tmp_path / "run"
     outcome = run_cli("attach", "--url", server.url, "--out", out, "--gpu-profiler", "torch", *_LOAD)
@@ -145,6 +148,11 @@ def test_a_server_without_an_agent_gives_its_processes_and_its_own_profilers_tra
     labels = [process["label"] for process in summary["processes"]]
     assert labels == ["api_server", "engine_core", "worker 0"]
     if probe_permission().read_memory:
+        assert (summary["stages_from"], summary["headline"]) == ("samples", "profiled")
+        shares = {stage["stage"]: stage["share"] for stage in summary["stages"]}
+        assert sum(shares[stage] for stage in ("vision_encoder", "image_transform", "ipc_transfer")) > 0.5
+        assert shares["prefill"] > 0
+        assert any("image_pixels_to_features" in hot["function"] for hot in summary["hot"])
         hottest = [hot["function"] for hot in summary["hot_by_process"]["worker 0"]]
         assert any("image_pixels_to_features" in function for function in hottest)
     assert server.family() == before

@@ -19,6 +19,7 @@ from vlmprof.model.results import (
     ProcessSummary,
     RequestBreakdown,
     SampledSplit,
+    StagesFrom,
     StageSummary,
     SummaryResult,
     TtftStats,
@@ -40,6 +41,7 @@ def summarise(
     samples: Any,
     stacks: Any,
     frames: Any,
+    stages_from: StagesFrom = "spans",
 ) -> SummaryResult:
     """Reduce a run to its summary.
 
@@ -49,7 +51,7 @@ def summarise(
     """
     control = [request for request in breakdown.requests if request.phase == Phase.CONTROL]
     profiled = [request for request in breakdown.requests if request.phase == Phase.PROFILED]
-    headline = control or profiled
+    headline = profiled if stages_from == "samples" and profiled else control or profiled
     stage_ns = _stage_matrix(headline)
     stages = _stage_summaries(stage_ns)
     gpu = info.on_gpu
@@ -58,7 +60,7 @@ def summarise(
     phase, critical = _sampled_critical_time(profiled, control, samples, table)
     unattributed = _unattributed_shares(headline)
     return SummaryResult(
-        headline=Phase.CONTROL if control else Phase.PROFILED,
+        headline=Phase.CONTROL if headline is control else Phase.PROFILED,
         diagnosis=diagnose(groups, stages, gpu=gpu),
         control=ttft_stats(control),
         profiled=ttft_stats(profiled),
@@ -71,7 +73,8 @@ def summarise(
         hot_by_stage=_hot_by_stage(critical, table),
         unattributed_median_share=float(np.median(unattributed)) if len(unattributed) else 0.0,
         unattributed_worst_share=float(max(unattributed, default=0.0)),
-        hot_by_process={} if critical.thread_ns else _hot_by_process(profiled, processes, samples, table),
+        hot_by_process={} if stages_from == "spans" else _hot_by_process(profiled, processes, samples, table),
+        stages_from=stages_from,
     )
 
 

@@ -66,7 +66,8 @@ def render_summary(
             "Hottest functions on the critical path", _hot_note(summary), _hot(summary.hot, width)
         )
     for label, hottest in summary.hot_by_process.items():
-        if hottest:
+        # Where there is a critical path, it says more.
+        if hottest and not summary.hot:
             note = "while profiled requests waited for their first token; means a request"
             parts += _section(f"Hottest functions in {plain(label)}", note, _hot(hottest, width))
     if summary.processes:
@@ -133,7 +134,8 @@ def _overhead(overhead: RatioInterval) -> Text:
 
 
 def _stages_note(summary: SummaryResult) -> str:
-    return f"{summary.ttft.requests} {summary.headline} requests" if summary.ttft else ""
+    coarse = ", coarse: from stack samples" if summary.stages_from == "samples" else ""
+    return f"{summary.ttft.requests} {summary.headline} requests{coarse}" if summary.ttft else ""
 
 
 def _waterfall(summary: SummaryResult, width: int) -> RenderableType:

@@ -4,7 +4,7 @@ Every file carries `schema_version`; a newer version may add fields, and those t
 know are ignored. Times are integer ns on the session clock; shares are fractions of 1.
 """
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -15,6 +15,9 @@ from vlmprof.model.request import Phase
 from vlmprof.model.run_folder import RunFolder
 
 RESULTS_SCHEMA_VERSION = 1
+
+StagesFrom = Literal["spans", "samples", "none"]
+"""What stages rest on: the agent's spans, stack samples of the profiled requests in their place, or nothing."""
 
 
 class SegmentResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,13 +162,14 @@ class SummaryResult(msgspec.Struct, frozen=True, kw_only=True):
     """`results/summary.json`: the run in numbers that a person reads first.
 
     Attributes:
-        headline: the phase that groups, stages and processes speak for: control, where there is any.
+        headline: the phase that groups, stages and processes speak for: control, where there is any; profiled,
+            where stages come from samples.
         diagnosis: one sentence in plain words.
         groups, stages: in the order of the pipeline; totals add up to the summed TTFT.
         split: None where no sampled request has a critical path.
         hot: the hottest functions by self time; hot_by_stage: the same inside each stage.
         hot_by_process: label of a process -> the hottest functions of its threads that did not wait, between the
-            sending and the first token of profiled requests; of a server without spans, where no critical path is.
+            sending and the first token of profiled requests; of a server without spans.
         unattributed_median_share, unattributed_worst_share: per headline request, of its own TTFT.
     """
 
@@ -183,6 +187,7 @@ class SummaryResult(msgspec.Struct, frozen=True, kw_only=True):
     unattributed_median_share: float
     unattributed_worst_share: float
     hot_by_process: dict[str, list[HotFunction]] = {}
+    stages_from: StagesFrom = "spans"
     schema_version: int = RESULTS_SCHEMA_VERSION
 
     @property

@@ -16,7 +16,7 @@ from vlmprof.analysis.ttft import attribute
 from vlmprof.errors import ClockError, FileUnreadable
 from vlmprof.model.process import Role
 from vlmprof.model.request import Phase, Request
-from vlmprof.model.results import BreakdownResult, SummaryResult, request_breakdown
+from vlmprof.model.results import BreakdownResult, StagesFrom, SummaryResult, request_breakdown
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.run_info import IMPORTED, ClockEvidence, RatioInterval, RunInfo
 from vlmprof.model.table_io import write_table
@@ -28,6 +28,7 @@ from vlmprof.session.gpu_results import GpuMerge, charge_gpu_times, gpu_result, 
 from vlmprof.session.journal import read_requests
 from vlmprof.session.options import Progress, Silent
 from vlmprof.session.recipe_calls import counted_uses, failure_warnings
+from vlmprof.session.sampled_stages import stages_from, with_sampled_spans
 from vlmprof.session.served_requests import requests_from_spans
 from vlmprof.session.suggest import of_baseline, suggest
 from vlmprof.units import NS_PER_MS, format_ns, format_share
@@ -36,10 +37,16 @@ _UNCERTAIN_NS = NS_PER_MS
 _REFUSED_SHARE_OF_TTFT = 0.1
 _UNATTRIBUTED_SHARE = 0.03
 _NO_AGENT = "the agent was loaded in no process of the engine: nothing can be attributed"
-_NO_AGENT_ATTACHED = (
-    "the server has no span agent, so that its TTFT is not divided into stages: start it with VLMPROF_SPANS=FOLDER "
-    "(`vlmprof attach --print-env FOLDER` prints what to set), and attach again"
+_START_WITH_AGENT = (
+    "start it with VLMPROF_SPANS=FOLDER, as `vlmprof attach --print-env FOLDER` prints, and attach again"
 )
+_WITHOUT_AGENT: dict[StagesFrom, str] = {
+    "samples": "the server has no span agent: its stages are coarse, read from the stack samples of profiled "
+    "requests; short ones are missed, and other clients' work is not told apart; for exact ones "
+    + _START_WITH_AGENT,
+    "none": "the server has no span agent, and stack samples tell stages only of requests that are sent one at a "
+    f"time: its TTFT is not divided; {_START_WITH_AGENT}",
+}
 
 
 def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResult:
@@ -67,7 +74,7 @@ def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResul
     folder.write_result("breakdown", breakdown)
     if merge.gpu.size:
         folder.write_result("gpu", gpu_result(merge, tables["requests"], breakdown, info.model.dtype))
-    summary = _write_conclusions(folder, info, breakdown, tables)
+    summary = _write_conclusions(folder, info, breakdown, tables, stages_from(captures.spans))
     folder.write_info(_with_evidence(folder, info, captures, summary))
     if captures.refusal is not None:
         raise captures.refusal
@@ -91,10 +98,12 @@ def _read_captures(folder: RunFolder, info: RunInfo, progress: Progress) -> _Cap
     progress.detail("spans")
     spans = with_served(read_spans(folder.raw), read_served(folder.raw))
     requests = read_requests(folder) or requests_from_spans(spans, info.steps)
-    index = SpanIndex(spans.table, {process.pid: process.role for process in spans.processes})
-    breakdown = _breakdown(requests, index)
     progress.detail("stack samples")
     sampled = read_samples(folder.raw, spans)
+    if info.attached_to:
+        spans = with_sampled_spans(spans, sampled, requests)
+    index = SpanIndex(spans.table, {process.pid: process.role for process in spans.processes})
+    breakdown = _breakdown(requests, index)
     served = {process.pid for process in spans.processes if process.role != Role.OTHER}
     # Without spans there is nothing to merge samples with: their views stand alone.
     refusal = _refuse_uncertain(sampled, breakdown, served) if spans.agents else None
@@ -120,13 +129,18 @@ def _merged_tables(captures: _Captures) -> tuple[dict[str, Any], GpuMerge]:
 
 
 def _write_conclusions(
-    folder: RunFolder, info: RunInfo, breakdown: BreakdownResult, tables: dict[str, Any]
+    folder: RunFolder, info: RunInfo, breakdown: BreakdownResult, tables: dict[str, Any], basis: StagesFrom
 ) -> SummaryResult:
     """Summary and suggestions: both speak of the server as it was, without a trial's other arms."""
     stack_tables = {name: tables[name] for name in ("samples", "stacks", "frames")}
     baseline = of_baseline(breakdown, info)
     summary = summarise(
-        info, baseline, requests=tables["requests"], processes=tables["processes"], **stack_tables
+        info,
+        baseline,
+        requests=tables["requests"],
+        processes=tables["processes"],
+        stages_from=basis,
+        **stack_tables,
     )
     folder.write_result("summary", summary)
     folder.write_result("suggestions", suggest(folder, info, baseline, **stack_tables))
@@ -215,13 +229,13 @@ def _warnings(info: RunInfo, spans: SpanCapture, sampled: Sampled, summary: Summ
         for missing in agent.missing
     ]
     if not spans.agents:
-        warnings.append(_NO_AGENT_ATTACHED if info.attached_to else _NO_AGENT)
+        warnings.append(_WITHOUT_AGENT[summary.stages_from] if info.attached_to else _NO_AGENT)
     warnings += [
         f"the clock of {clock.source} is uncertain by {format_ns(clock.uncertainty_ns)}"
         for clock in sampled.clocks
         if clock.uncertainty_ns > _UNCERTAIN_NS
     ]
-    timed_alone = bool(info.attached_to) and not spans.agents
+    timed_alone = bool(info.attached_to) and summary.stages_from == "none"
     if summary.unattributed_worst_share > _UNATTRIBUTED_SHARE and not timed_alone:
         share = format_share(summary.unattributed_worst_share)
         warnings.append(f"{share} of the worst request's TTFT is unattributed")

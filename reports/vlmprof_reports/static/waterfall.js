@@ -25,7 +25,8 @@ export function waterfall(actions) {
       start += stage.share;
     }
   }
-  const note = `${stats.requests} ${page.summary.headline} requests together; bars follow the pipeline and add up to the mean TTFT. Open a stage to see the functions inside it.`;
+  const coarse = page.summary.stages_from === "samples" ? ", coarse because read from stack samples" : "";
+  const note = `${stats.requests} ${page.summary.headline} requests together${coarse}; bars follow the pipeline and add up to the mean TTFT. Open a stage to see the functions inside it.`;
   return section("waterfall", "Where the time goes", note, body);
 }
 
