@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,9 +20,16 @@ import pytest
 from tests.e2e.conftest import Start
 from tests.e2e.vlmprof_process import Outcome, assert_refused
 from tests.unit.native_program import compile_native
+from vlmprof.agent.switch import create_standing_switch
 from vlmprof.collect.permission import probe_permission
+from vlmprof.errors import ToolMissing
+from vlmprof.model.results import read_summary
 from vlmprof.model.run_folder import RunFolder
+from vlmprof.session import attach_prepare
+from vlmprof.session.attach import attach
+from vlmprof.session.attach_prepare import AttachOptions
 from vlmprof.session.journal import read_requests
+from vlmprof.session.options import RunOptions, Silent
 
 pytestmark = pytest.mark.e2e
 
@@ -54,11 +61,12 @@ def serve(fake_model: Path) -> Iterator[Callable[..., FakeServer]]:
     """Starts a fake engine with some options and waits until it serves."""
     started: list[FakeServer] = []
 
-    def start(*options: object) -> FakeServer:
+    def start(*options: object, environment: Mapping[str, str] | None = None) -> FakeServer:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         command = [sys.executable, _ENGINE, "--model", fake_model, "--host", "127.0.0.1", "--port", port]
-        process = subprocess.Popen([str(word) for word in [*command, *options]])
+        words = [str(word) for word in [*command, *options]]
+        process = subprocess.Popen(words, env={**os.environ, **(environment or {})})
         started.append(FakeServer(process, f"http://127.0.0.1:{port}"))
         deadline_s = time.monotonic() + _READY_S
         while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline_s:
@@ -301,6 +309,38 @@ def test_a_killed_vlmprof_leaves_no_sampler_and_the_server_alone(
     process.finish()
     assert process.left_behind(60) == []
     assert server.answers()
+
+
+def test_without_a_process_to_look_at_the_clients_times_are_all(
+    serve: Callable[..., FakeServer], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a server on another machine: TTFT and nothing else, which the result says; austin is refused."""
+    monkeypatch.setattr(attach_prepare, "listening_pid", lambda _host, _port: None)
+    run = RunOptions(model="", out=out, command=[], requests=4, warm_up=1)
+    options = AttachOptions(serve().url, run)
+    with pytest.raises(ToolMissing, match="nothing to attach to"):
+        attach(replace(options, run=replace(run, cpu_profiler="austin")), {}, Silent())
+    assert not out.exists()
+    folder = attach(options, {}, Silent())
+    info = folder.read_info()
+    assert info.status == "complete"
+    assert any("the client's times alone" in warning for warning in info.all_warnings)
+    assert {collector.state for collector in info.collectors} == {"off"}
+    summary = read_summary(folder)
+    assert (summary.stages_from, summary.processes, summary.hot_by_process) == ("none", [], {})
+    assert summary.control is not None
+
+
+def test_a_folder_of_spans_that_no_process_writes_into_is_named(
+    serve: Callable[..., FakeServer], run_cli: Run, out: Path, tmp_path: Path
+) -> None:
+    """The variable is set, and nothing in the server knows it: vlmprof is not where its Python looks."""
+    spans = tmp_path / "spans"
+    create_standing_switch(str(spans))
+    server = serve(environment={"VLMPROF_SPANS": str(spans)})
+    assert run_cli(*_attach(server, out)).exit_code == 0
+    warnings = RunFolder(out).read_info().all_warnings
+    assert any(f"has written into its VLMPROF_SPANS={spans}" in warning for warning in warnings)
 
 
 def test_a_run_that_is_there_is_kept(serve: Callable[..., FakeServer], run_cli: Run, out: Path) -> None:

@@ -139,7 +139,9 @@ def test_a_server_without_an_agent_gives_coarse_stages_and_its_own_profilers_tra
     before, out = server.family(), tmp_path / "run"
     outcome = run_cli("attach", "--url", server.url, "--out", out, "--gpu-profiler", "torch", *_LOAD)
     assert outcome.exit_code == 0, outcome.stderr
-    assert "VLMPROF_SPANS=FOLDER" in " ".join(outcome.stdout.split())
+    said = " ".join(outcome.stdout.split())
+    assert "VLMPROF_SPANS=FOLDER" in said
+    assert "cannot be used: No such file or directory" in said
     info = RunFolder(out).read_info()
     assert [collector.state for collector in info.collectors if collector.kind == "gpu"] == ["ok"]
     assert [clock.source for clock in info.clocks if clock.source.startswith("torch:")] != []

@@ -65,8 +65,9 @@ def _run(target: Attachable, journal: Journal, progress: Progress, ending: ExitS
         collector.attach(Served(server.pid or 0, server.url))
         journal.set_collector(collector.info)
     before = read_counters(server.url)
+    # The recipes' switch, which no process of this server reads.
+    ending.callback((raw / "switch").unlink, missing_ok=True)
     measure(prepared, server, journal, progress)
-    (raw / "switch").unlink(missing_ok=True)
     note_cache_counters(journal, difference(before, read_counters(server.url)))
 
 

@@ -68,7 +68,6 @@ class Attachable:
 
     prepared: Prepared
     server: RunningServer
-    served: ServedModel
     spans: StandingAgent | None
     notes: list[str] = field(default_factory=list)
 
@@ -92,7 +91,7 @@ def prepare_attach(options: AttachOptions, headers: Mapping[str, str], progress:
         progress.note(f"skipped image {name}")
     progress.detail("profilers")
     folder = RunFolder(run.out)
-    spans = _standing_agent(root, processes)
+    spans, problems = _standing_agent(root, processes)
     cpu, cpu_info = _cpu(run, folder.raw, root, spans is not None, url)
     gpu, gpu_info = _gpu(options, folder.raw, root, url)
     for info in (cpu_info, gpu_info):
@@ -114,7 +113,7 @@ def prepare_attach(options: AttachOptions, headers: Mapping[str, str], progress:
         gpu=gpu,
         infos=[cpu_info, gpu_info],
     )
-    return Attachable(prepared, _server(url, root, headers), served, spans, _notes(url, root))
+    return Attachable(prepared, _server(url, root, headers), spans, [*problems, *_notes(url, root)])
 
 
 def attached_info(target: Attachable) -> RunInfo:
@@ -149,16 +148,19 @@ def _processes(url: str, pid: int | None) -> tuple[int | None, list[Process]]:
     return root, processes
 
 
-def _standing_agent(root: int | None, processes: list[Process]) -> StandingAgent | None:
-    """The agent that waits in the server; None where it was started without, or its folder cannot be written."""
+def _standing_agent(root: int | None, processes: list[Process]) -> tuple[StandingAgent | None, list[str]]:
+    """The agent that stands by in the server, or none and, where it was started with one, why it cannot be used."""
     folder = setting_of(root, STANDING_VARIABLE) if root is not None else ""
     if not folder:
-        return None
+        return None, []
     try:
         agent = StandingAgent(Path(folder), [process.pid for process in processes])
-    except OSError:
-        return None
-    return agent if agent.loaded_pids() else None
+    except OSError as error:
+        return None, [f"the server's {STANDING_VARIABLE}={folder} cannot be used: {error.strerror}"]
+    if agent.loaded_pids():
+        return agent, []
+    missing = "is vlmprof installed for it, or on its PYTHONPATH?"
+    return None, [f"no process of the server has written into its {STANDING_VARIABLE}={folder}: {missing}"]
 
 
 def _cpu(run: RunOptions, raw: Path, root: int | None, agent: bool, url: str) -> Choice:
