@@ -12,7 +12,7 @@ from vlmprof.analysis.hot import STAGE_INDEX
 from vlmprof.analysis.merge_gpu_calls import launching_calls
 from vlmprof.analysis.merge_gpu_phases import PHASES, span_phases
 from vlmprof.analysis.merge_gpu_spans import EnclosingSpans
-from vlmprof.analysis.merge_gpu_stacks import nearest_stacks
+from vlmprof.analysis.merge_gpu_stacks import StackLookup, nearest_stacks
 from vlmprof.analysis.stack_table import Ints, as_ints
 from vlmprof.analysis.stage_rules import RULES
 from vlmprof.model.stages import STAGE_IDS
@@ -41,18 +41,27 @@ class _Origins:
     stack_id: Ints
 
 
-def merge_gpu(gpu: GpuTables, spans: Any, samples: Any, first_output_ns: Mapping[str, int]) -> Any:
+def merge_gpu(
+    gpu: GpuTables,
+    spans: Any,
+    samples: Any,
+    first_output_ns: Mapping[str, int],
+    stacks_at: StackLookup = nearest_stacks,
+) -> Any:
     """The table `gpu_attribution`: a row per kernel, then one per copy, in the order of their tables.
 
     Args:
         spans, samples: the tables of the run, sorted by start.
         first_output_ns: when the engine had the first token of each request; a step of others is a prefill.
+        stacks_at: how the stack of a launch is found among the samples.
     """
     call_row = launching_calls(gpu.work("pid", "start_ns", "correlation_id"), gpu.calls)
     launched = call_row >= 0
     used = np.zeros(gpu.calls.num_rows + 1, np.bool_)
     used[call_row[launched]] = True
-    origins = _origins(_launches(gpu.calls, np.flatnonzero(used)), spans, samples, first_output_ns)
+    launches = _launches(gpu.calls, np.flatnonzero(used))
+    stack_id = stacks_at(samples, launches.pid, launches.tid, launches.at_ns)
+    origins = _origins(launches, spans, stack_id, first_output_ns)
     place = np.cumsum(used)[call_row] - 1
     del used
 
@@ -79,7 +88,7 @@ def _launches(calls: Any, rows: Ints) -> _Launches:
     return _Launches(*(as_ints(calls[name])[rows] for name in ("pid", "tid", "start_ns")))
 
 
-def _origins(launches: _Launches, spans: Any, samples: Any, first_output_ns: Mapping[str, int]) -> _Origins:
+def _origins(launches: _Launches, spans: Any, stack_id: Ints, first_output_ns: Mapping[str, int]) -> _Origins:
     pid, tid, start_ns, end_ns = (as_ints(spans[name]) for name in ("pid", "tid", "start_ns", "end_ns"))
     names, codes = name_codes(spans["name"])
     stage_of_span = _stages(names)[codes]
@@ -96,7 +105,7 @@ def _origins(launches: _Launches, spans: Any, samples: Any, first_output_ns: Map
         span_row=innermost(np.arange(spans.num_rows)),
         stage=np.where(staged >= 0, np.append(stage_of_span, NONE)[staged], NONE),
         phase=np.where(phased >= 0, np.append(phase_of_span, NONE)[phased], NONE),
-        stack_id=nearest_stacks(samples, launches.pid, launches.tid, launches.at_ns),
+        stack_id=stack_id,
     )
 
 

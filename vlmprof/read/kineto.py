@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from vlmprof.model.clock import ClockMap
 from vlmprof.read.gpu_trace import GpuTrace, map_times
-from vlmprof.read.kineto_events import KinetoEvents
+from vlmprof.read.kineto_events import TABLES, KinetoEvents
 from vlmprof.read.kineto_file import read_events, unlikely_number
 from vlmprof.read.kineto_tables import (
     CPU_OPS,
@@ -24,6 +24,7 @@ from vlmprof.read.kineto_tables import (
     ops_table,
     syncs_table,
 )
+from vlmprof.read.stack_trace import StackTrace
 
 __all__ = ["CPU_OPS", "KinetoTrace", "read_kineto"]
 
@@ -34,30 +35,45 @@ class KinetoTrace:
 
     Attributes:
         rank: of the process, where it was one of several.
+        stacks: what Python executed, where that was asked for and recorded (`with_stack=True`); unix ns.
     """
 
     gpu: GpuTrace
     ops: Any
     rank: int | None = None
+    stacks: StackTrace | None = None
 
     def on_clock(self, clock: ClockMap) -> "KinetoTrace":
-        """The same on the session clock."""
-        return replace(self, gpu=self.gpu.on_clock(clock), ops=map_times(self.ops, clock))
+        """Operators and GPU work on the session clock."""
+        return replace(self, gpu=self.gpu.on_clock(clock), ops=map_times(self.ops, clock), stacks=None)
 
 
-def read_kineto(path: Path) -> KinetoTrace:
+def read_kineto(path: Path, *, python: bool = False) -> KinetoTrace:
     """A trace, plain or gzipped, read in pieces: memory is that of its tables and a few megabytes.
+
+    Args:
+        python: read the Python stacks too.
 
     Raises:
         FileUnreadable: it is absent, truncated, no JSON, or not a trace of PyTorch's profiler.
     """
-    events = KinetoEvents()
+    events = KinetoEvents(TABLES if python else [name for name in TABLES if name != "python"])
     rest = read_events(path, events)
     base_ns = rest.base_time_nanoseconds
     try:
         tables = (make(events, base_ns) for make in (kernels_table, copies_table, calls_table, syncs_table))
         gpu = GpuTrace("kineto", 0, *tables)
         rank = rest.distributed_info.rank if rest.distributed_info else None
-        return KinetoTrace(gpu, ops_table(events, base_ns), rank)
+        ops = ops_table(events, base_ns)
+        return KinetoTrace(gpu, ops, rank, _stacks(events, base_ns) if python else None)
     except (pa.ArrowInvalid, OverflowError) as error:
         raise unlikely_number(path, error) from error
+
+
+def _stacks(events: KinetoEvents, base_ns: int) -> StackTrace | None:
+    columns = events.take("python", base_ns)
+    if not len(columns["name"]):
+        return None
+    from vlmprof.read.kineto_stacks import python_stacks  # loads the compiler
+
+    return python_stacks(columns, list(events.names.codes))

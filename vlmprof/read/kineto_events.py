@@ -30,6 +30,7 @@ _TABLE_OF = {
     **dict.fromkeys(_COPIES, "copies"),
     "kernel": "kernels",
     "cuda_sync": "syncs",
+    "python_function": "python",
 }
 TABLES = tuple(dict.fromkeys(_TABLE_OF.values()))
 _ON_GPU = ("kernels", "copies", "syncs")

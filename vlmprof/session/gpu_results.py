@@ -10,6 +10,7 @@ from vlmprof.analysis.gpu_idle import device_times
 from vlmprof.analysis.gpu_tables import GpuTables
 from vlmprof.analysis.gpu_ttft import GpuTimes, charged
 from vlmprof.analysis.merge_gpu import merge_gpu
+from vlmprof.analysis.merge_gpu_stacks import StackLookup, nearest_stacks
 from vlmprof.analysis.request_spans import SpanIndex
 from vlmprof.analysis.summary import stage_summaries
 from vlmprof.analysis.ttft import breakdown_of, first_output_ns
@@ -37,11 +38,20 @@ class GpuMerge:
         }
 
 
-def merge_run(gpu: GpuTables, spans: Any, samples: Any, index: SpanIndex, requests: Any) -> GpuMerge:
+def merge_run(
+    gpu: GpuTables,
+    spans: Any,
+    samples: Any,
+    index: SpanIndex,
+    requests: Any,
+    *,
+    stacks_at: StackLookup = nearest_stacks,
+) -> GpuMerge:
     """Join the GPU work of a run to its causes.
 
     Args:
         spans, samples, requests: the tables of the run; index: of its spans.
+        stacks_at: how the stack of a launch is found among the samples.
     """
     ordered = GpuTables(*(_by_start(table) for table in (gpu.kernels, gpu.copies, gpu.calls, gpu.syncs)))
     outputs = {}
@@ -49,7 +59,7 @@ def merge_run(gpu: GpuTables, spans: Any, samples: Any, index: SpanIndex, reques
         if row["first_token_ns"] is not None:
             found = first_output_ns(index.of_request(row["id"], row["sent_ns"], row["first_token_ns"]))
             outputs[row["id"]] = row["first_token_ns"] if found is None else found
-    return GpuMerge(ordered, merge_gpu(ordered, spans, samples, outputs))
+    return GpuMerge(ordered, merge_gpu(ordered, spans, samples, outputs, stacks_at))
 
 
 def charge_gpu_times(breakdown: BreakdownResult, merge: GpuMerge, index: SpanIndex) -> BreakdownResult:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from vlmprof import __version__
 from vlmprof.analysis.gpu_tables import GpuTables
+from vlmprof.analysis.merge_gpu_stacks import enclosing_stacks
 from vlmprof.analysis.request_spans import SpanIndex
 from vlmprof.analysis.summary import summarise
 from vlmprof.model.clock import ClockMap
@@ -78,7 +79,11 @@ def import_files(
     gpu = GpuTables(
         *(_joined(name, [getattr(each, kind) for each in gpus]) for name, kind in _GPU_TABLES.items())
     )
-    merge = merge_run(gpu, tables["spans"], samples, SpanIndex(SPANS.empty_table(), {}), tables["requests"])
+    # Stacks on a GPU's clock are PyTorch's, which records every call: none is guessed from a moment nearby.
+    no_requests = SpanIndex(SPANS.empty_table(), {})
+    merge = merge_run(
+        gpu, tables["spans"], samples, no_requests, tables["requests"], stacks_at=enclosing_stacks
+    )
     tables |= merge.tables()
     info = _info(files, clocks, folder, command)
     for name, table in tables.items():

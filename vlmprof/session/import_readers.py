@@ -139,7 +139,7 @@ def _nsys_report(path: Path) -> Imported:
 
 
 def _kineto(path: Path) -> Imported:
-    trace = read_kineto(path)
+    trace = read_kineto(path, python=True)
     marks = trace.ops.filter(pc.equal(trace.ops["category"].cast(pa.string()), "user_annotation"))
     columns = {name: marks[name].to_numpy().astype(np.int64) for name in ("pid", "tid", "start_ns", "end_ns")}
     tids = {(row["pid"], row["tid"]) for row in trace.ops.select(["pid", "tid"]).to_pylist()}
@@ -156,7 +156,7 @@ def _kineto(path: Path) -> Imported:
         for each in sorted({pid for pid, _ in tids})
     ]
     spans = _spans({**columns, "name": marks["name"]})
-    return Imported("kineto", 0, trace.gpu, spans=spans, processes=processes)
+    return Imported("kineto", 0, trace.gpu, spans=spans, stacks=trace.stacks, processes=processes)
 
 
 def _mojo(path: Path) -> Imported:
