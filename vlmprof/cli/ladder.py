@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlmprof.errors import UsageError
+from vlmprof.errors import FileUnreadable, UsageError
 
 if TYPE_CHECKING:
-    from vlmprof.model.ladder import LadderResult
     from vlmprof.model.run_folder import RunFolder
     from vlmprof.session.ladder import LadderOptions
 
@@ -91,25 +90,32 @@ def _measure_and_print(options: "LadderOptions", *, as_json: bool) -> None:
         folder, result = measure_ladder(options, progress)
         progress.step("Writing the report")
         write_report(folder)
-        pages = [str(_write_page(folder)), str(_write_markdown(folder.path / "ladder.md", result))]
+        pages = [str(page) for page in write_ladder(folder)]
     if as_json:
         print(msgspec.json.encode({"reports": pages, **msgspec.to_builtins(result)}).decode())
     else:
         print_ladder(result, pages, Console())
 
 
-def _write_page(folder: "RunFolder") -> Path:
+def write_ladder(folder: "RunFolder") -> list[Path]:
+    """Write `ladder.html` and `ladder.md` from `results/ladder.json`; both paths.
+
+    Raises:
+        FileUnreadable: the folder holds no ladder or cannot be written.
+        ToolMissing: no package that renders the page is installed.
+    """
+    from vlmprof.cli.ladder_markdown import ladder_markdown
     from vlmprof.cli.report import find_report
+    from vlmprof.model.ladder import read_ladder
     from vlmprof.model.run_folder import write_atomically
 
-    page: str = find_report("ladder")(folder)
-    write_atomically(folder.path / "ladder.html", page.encode())
-    return folder.path / "ladder.html"
-
-
-def _write_markdown(path: Path, result: "LadderResult") -> Path:
-    from vlmprof.cli.ladder_render import ladder_markdown
-    from vlmprof.model.run_folder import write_atomically
-
-    write_atomically(path, ladder_markdown(result).encode())
-    return path
+    written = {
+        folder.path / "ladder.html": find_report("ladder")(folder),
+        folder.path / "ladder.md": ladder_markdown(read_ladder(folder)),
+    }
+    for path, content in written.items():
+        try:
+            write_atomically(path, content.encode())
+        except OSError as error:
+            raise FileUnreadable(f"cannot write {path}: {error.strerror}") from error
+    return list(written)

@@ -1,4 +1,4 @@
-"""A ladder as tables, in the terminal and as Markdown."""
+"""A ladder as tables in the terminal."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _NOT_MEASURED = "nothing to switch on"
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     """Cells of one row; verdict is None of the baseline and of a row that was not measured."""
 
     cells: list[str]
@@ -31,7 +31,7 @@ class _Row:
 
 
 @dataclass(frozen=True, slots=True)
-class _Metric:
+class Metric:
     """One table: a metric of every row against the baseline."""
 
     metric: str
@@ -46,8 +46,8 @@ def _milliseconds(value_ns: float) -> str:
     return f"{value_ns / NS_PER_MS:.1f}"
 
 
-_METRICS = (
-    _Metric(
+METRICS = (
+    Metric(
         "ttft_p50",
         "Time to first token",
         ("", "ms", "ratio", "95% interval", "predicted", "paper", ""),
@@ -55,14 +55,14 @@ _METRICS = (
         lambda paper: paper.ttft_change,
         predicted=True,
     ),
-    _Metric(
+    Metric(
         "e2e_p50",
         "End-to-end latency",
         ("", "ms", "ratio", "95% interval", "paper", ""),
         _milliseconds,
         lambda paper: paper.e2e_change,
     ),
-    _Metric(
+    Metric(
         "tokens_per_s_p50",
         "Decoding, tokens per second",
         ("", "tokens/s", "ratio", "95% interval", "paper", ""),
@@ -76,66 +76,51 @@ def print_ladder(result: LadderResult, pages: Sequence[str], console: Console) -
     """Print a ladder for people: every row against the baseline of the same server."""
     heading = Text(f"{plain(result.model)} · {result.family}", style="bold")
     console.print(Padding(heading, (1, 0, 0, 2)))
-    console.print(Padding(Text(_method(result), style="dim"), (0, 0, 1, 2)))
-    for metric in _METRICS:
+    console.print(Padding(Text(method_line(result), style="dim"), (0, 0, 1, 2)))
+    for metric in METRICS:
         console.print(Padding(Text(metric.title, style="bold"), (0, 0, 0, 2)))
         console.print(Padding(_table(metric, result), (0, 0, 1, 2)))
-    for line in _remarks(result):
+    for line in remarks(result):
         console.print(Padding(Text(line, style="dim"), (0, 0, 0, 2)))
     for page in pages:
         console.print(Text.assemble(("  Report  ", "bold"), (page, "underline")), soft_wrap=True)
 
 
-def ladder_markdown(result: LadderResult) -> str:
-    """The same as a Markdown document."""
-    lines = [f"# {_escaped(result.model)}, {result.family}", "", _method(result)]
-    for metric in _METRICS:
-        lines += ["", f"## {metric.title}", "", _markdown_row(metric.heads), "|" + "---|" * len(metric.heads)]
-        lines += [_markdown_row(row.cells) for row in _rows(metric, result)]
-    return "\n".join([*lines, "", *(f"- {_escaped(line)}" for line in _remarks(result)), ""])
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(map(_escaped, cells)) + " |"
-
-
-def _escaped(text: str) -> str:
-    return plain(text).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _method(result: LadderResult) -> str:
+def method_line(result: LadderResult) -> str:
+    """How the rows were measured, and which of the paper's tables stands beside them."""
     table = f", beside {result.paper_table} of the paper" if result.paper_table else ""
     return f"one server, {result.rounds} rounds of {result.requests_per_block} requests a row{table}"
 
 
-def _table(metric: _Metric, result: LadderResult) -> Table:
+def _table(metric: Metric, result: LadderResult) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     for place, head in enumerate(metric.heads):
         left = place in (0, len(metric.heads) - 1)
         table.add_column(justify="left" if left else "right", no_wrap=not left or bool(head))
     table.add_row(*(Text(head, style="dim") for head in metric.heads))
-    for row in _rows(metric, result):
+    for row in metric_rows(metric, result):
         style = "dim" if row.verdict is None else _STYLES[row.verdict]
         table.add_row(*(Text(cell, style=style) for cell in row.cells))
     return table
 
 
-def _rows(metric: _Metric, result: LadderResult) -> list[_Row]:
+def metric_rows(metric: Metric, result: LadderResult) -> list[Row]:
+    """The baseline, every step and every ablation; none but the latter where nothing was measured."""
     steps = (*result.steps, *result.ablations)
     baseline = next((step.comparison.change(metric.metric) for step in steps if step.comparison), None)
     blank = [""] * (len(metric.heads) - 3)
-    rows = [_Row(["baseline", metric.format(baseline.baseline), "1.000", *blank])] if baseline else []
+    rows = [Row(["baseline", metric.format(baseline.baseline), "1.000", *blank])] if baseline else []
     return rows + [_row(metric, step, baseline) for step in steps]
 
 
-def _row(metric: _Metric, step: LadderStep, baseline: Change | None) -> _Row:
+def _row(metric: Metric, step: LadderStep, baseline: Change | None) -> Row:
     change = step.comparison.change(metric.metric) if step.comparison else None
     paper = f"{1 + metric.paper(step.paper):.3f}" if step.paper else ""
     predicted = [_predicted(step, baseline)] if metric.predicted else []
     if change is None:
-        return _Row([step.title, "", "", "", *([""] if predicted else []), paper, _NOT_MEASURED])
+        return Row([step.title, "", "", "", *([""] if predicted else []), paper, _NOT_MEASURED])
     cells = [step.title, metric.format(change.trial), _ratio(change), _interval(change)]
-    return _Row([*cells, *predicted, paper, str(change.verdict)], change.verdict)
+    return Row([*cells, *predicted, paper, str(change.verdict)], change.verdict)
 
 
 def _predicted(step: LadderStep, baseline: Change | None) -> str:
@@ -156,23 +141,21 @@ def _interval(change: Change) -> str:
     return f"[{1 + change.low / change.baseline:.3f}, {1 + change.high / change.baseline:.3f}]"
 
 
-def _remarks(result: LadderResult) -> list[str]:
+def remarks(result: LadderResult) -> list[str]:
     """Why named recipes are not on, how sure the baseline is of itself, and whether outputs stayed equal."""
     left_out = {number: reason for step in result.steps for number, reason in step.left_out.items()}
-    remarks = [f"recipe {number} is not on: {plain(reason)}" for number, reason in left_out.items()]
+    told = [f"recipe {number} is not on: {plain(reason)}" for number, reason in left_out.items()]
     measured = [
         (step.title, step.comparison) for step in (*result.steps, *result.ablations) if step.comparison
     ]
     ttft = measured[0][1].change("ttft_p50") if measured else None
     if ttft is not None and ttft.noise_low is not None and ttft.noise_high is not None and ttft.baseline:
         low, high = (1 + bound / ttft.baseline for bound in (ttft.noise_low, ttft.noise_high))
-        remarks.append(f"noise floor of a ratio: [{low:.3f}, {high:.3f}], from the baseline against itself")
+        told.append(f"noise floor of a ratio: [{low:.3f}, {high:.3f}], from the baseline against itself")
     for title, comparison in measured:
         if comparison.outputs.equal < comparison.outputs.compared:
-            remarks.append(
-                f"{title}: {comparison.outputs.equal} of {comparison.outputs.compared} texts equal"
-            )
+            told.append(f"{title}: {comparison.outputs.equal} of {comparison.outputs.compared} texts equal")
     compared = sum(comparison.outputs.compared for _, comparison in measured)
     if compared and compared == sum(comparison.outputs.equal for _, comparison in measured):
-        remarks.append(f"all {compared} texts equal to the baseline's")
-    return remarks
+        told.append(f"all {compared} texts equal to the baseline's")
+    return told

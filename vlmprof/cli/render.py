@@ -108,7 +108,7 @@ def _ttft(summary: SummaryResult, info: RunInfo) -> RenderableType:
             table.add_row(*_ttft_cells(name, stats, headline, summary.failed_requests))
     lines: list[RenderableType] = [table]
     if info.overhead is not None:
-        lines.append(_overhead(info.overhead))
+        lines.append(Text(overhead_line(info.overhead)))
     return Group(*lines)
 
 
@@ -121,16 +121,15 @@ def _ttft_cells(name: str, stats: TtftStats, headline: bool, failed: int) -> lis
     return [Text(name, style=style), *(Text(milliseconds(time), style=style) for time in times), count]
 
 
-def _overhead(overhead: RatioInterval) -> Text:
-    text = Text.assemble(
-        "profiled / control  ",
-        (f"{overhead.ratio:.3f}", "bold"),
-        f"  [{overhead.low:.3f}, {overhead.high:.3f}] at {100 * overhead.confidence:.0f}%, "
-        f"{overhead.pairs} pairs",
+def overhead_line(overhead: RatioInterval) -> str:
+    """What profiling cost, with its interval and the noise floor."""
+    text = (
+        f"profiled / control  {overhead.ratio:.3f}  [{overhead.low:.3f}, {overhead.high:.3f}] "
+        f"at {100 * overhead.confidence:.0f}%, {overhead.pairs} pairs"
     )
-    if overhead.noise_low is not None and overhead.noise_high is not None:
-        text.append(f" · noise floor [{overhead.noise_low:.3f}, {overhead.noise_high:.3f}]", style="dim")
-    return text
+    if overhead.noise_low is None or overhead.noise_high is None:
+        return text
+    return f"{text} · noise floor [{overhead.noise_low:.3f}, {overhead.noise_high:.3f}]"
 
 
 def _stages_note(summary: SummaryResult) -> str:
@@ -242,23 +241,33 @@ def _processes(summary: SummaryResult) -> RenderableType:
 
 
 def _footer(summary: SummaryResult, info: RunInfo, report: Path | None) -> RenderableType:
-    samplers = [quality for quality in info.quality if not _only_spans(quality)]
-    facts = [_spans(info), *map(_missed, samplers), *_clocks(info.clocks), _unattributed(summary)]
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("", "")
-    _add_lines(table, Text("Quality", style="bold"), [Text(fact) for fact in facts if fact])
-    warnings = [keep_start(plain(warning), LONGEST_MESSAGE) for warning in info.all_warnings]
-    if info.status != "complete":
-        warnings.insert(0, f"the run is {plain(info.status)}: what it holds may not be all")
-    _add_lines(table, Text("Warnings", style="bold yellow"), map(Text, warnings))
+    _add_lines(table, Text("Quality", style="bold"), map(Text, quality_lines(summary, info)))
+    _add_lines(table, Text("Warnings", style="bold yellow"), map(Text, warning_lines(info)))
     if info.error:
         error = Text(keep_start(plain(info.error), LONGEST_MESSAGE))
         _add_lines(table, Text("Failed", style="bold red"), [error])
     if report is not None:
         _add_lines(table, Text("Report", style="bold"), [Text.assemble((str(report), "underline"))])
     return table
+
+
+def quality_lines(summary: SummaryResult, info: RunInfo) -> list[str]:
+    """What was missed, how certain the clocks are, and what could not be attributed."""
+    samplers = [quality for quality in info.quality if not _only_spans(quality)]
+    facts = [_spans(info), *map(_missed, samplers), *_clocks(info.clocks), _unattributed(summary)]
+    return [fact for fact in facts if fact]
+
+
+def warning_lines(info: RunInfo) -> list[str]:
+    """A run's warnings, the one that it is not complete first."""
+    warnings = [keep_start(plain(warning), LONGEST_MESSAGE) for warning in info.all_warnings]
+    if info.status != "complete":
+        warnings.insert(0, f"the run is {plain(info.status)}: what it holds may not be all")
+    return warnings
 
 
 def _add_lines(table: Table, name: Text, lines: Iterable[Text]) -> None:

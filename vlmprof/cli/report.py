@@ -1,4 +1,4 @@
-"""`vlmprof report RUN`: the result in the terminal, and the run's page written anew."""
+"""`vlmprof report RUN`: the result in the terminal, and the run's pages written anew."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +24,14 @@ def report(
     ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Analyse the raw captures again first.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown, as for a pull request.")
+    ] = False,
 ) -> None:
-    """Show a run's result again and write its report."""
+    """Show a run's result again and write its report, as HTML and as Markdown; of a ladder its own as well."""
     from rich.console import Console
 
+    from vlmprof.cli.ladder import write_ladder
     from vlmprof.model.run_folder import RunFolder
 
     folder = RunFolder.open(run)
@@ -35,11 +39,19 @@ def report(
         if rebuild:
             _rebuild(folder)
         page = write_report(folder, out)
-    print_result(folder, page, as_json=json_)
+        if out is None and (folder.results / "ladder.json").exists():
+            write_ladder(folder)
+    if markdown and not json_:
+        print(report_markdown(folder), end="")
+    else:
+        print_result(folder, page, as_json=json_)
 
 
 def write_report(folder: "RunFolder", out: Path | None = None) -> Path:
-    """Render a run's page into the folder, or elsewhere.
+    """Render a run's page into the folder, or elsewhere, and beside it the same in Markdown.
+
+    Returns:
+        The page's path.
 
     Raises:
         FileUnreadable: the run cannot be read or the page not be written.
@@ -51,11 +63,20 @@ def write_report(folder: "RunFolder", out: Path | None = None) -> Path:
     path = out or folder.report
     try:
         write_atomically(path, page.encode())
+        write_atomically(path.with_suffix(".md"), report_markdown(folder).encode())
     except OSError as error:
         raise FileUnreadable(
             f"cannot write {path}: {error.strerror}", hint="name another place with --out"
         ) from error
     return path
+
+
+def report_markdown(folder: "RunFolder") -> str:
+    """A run's summary and suggestions as Markdown; raises `FileUnreadable`."""
+    from vlmprof.cli.run_markdown import run_markdown
+    from vlmprof.model.results import read_summary
+
+    return run_markdown(read_summary(folder), folder.read_info(), _suggestions(folder))
 
 
 def print_result(
