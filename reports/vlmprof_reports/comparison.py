@@ -18,6 +18,7 @@ from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.stages import GROUPS, STAGES
 from vlmprof.model.table_io import read_table
 from vlmprof_reports.page import render_page
+from vlmprof_reports.portable import portable_info
 
 MODULES = [
     "dom",
@@ -56,7 +57,7 @@ def render(folders: Sequence[RunFolder], result: ComparisonResult) -> str:
         styles=("page", "comparison"),
         data={
             "result": result,
-            "infos": [run.info for run in runs],
+            "infos": [portable_info(run.info) for run in runs],
             "groups": GROUPS,
             "stages": [{"id": s.id, "group": s.group, "label": s.label, "where": s.where} for s in STAGES],
         },

@@ -9,6 +9,7 @@ from vlmprof.model.ladder import LadderResult, LadderStep, read_ladder
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.stages import GROUPS, STAGES
 from vlmprof_reports.page import render_page
+from vlmprof_reports.portable import portable_info
 
 MODULES = [
     "dom",
@@ -39,7 +40,7 @@ def render(folder: RunFolder) -> str:
         modules=MODULES,
         styles=("page", "comparison", "ladder"),
         data={
-            "info": info,
+            "info": portable_info(info),
             "ladder": _without_parts(result),
             "predictions": predictions(result),
             "groups": GROUPS,

@@ -16,6 +16,7 @@ from vlmprof_reports.flames import flame_views
 from vlmprof_reports.gpu_flames import gpu_flames
 from vlmprof_reports.gpu_work import kernel_rows
 from vlmprof_reports.page import render_page
+from vlmprof_reports.portable import portable_files, portable_frames, portable_info
 from vlmprof_reports.requests import request_lanes, request_rows
 from vlmprof_reports.sampled_tree import sampled_tree
 from vlmprof_reports.tracks import timeline_tracks
@@ -24,10 +25,10 @@ MODULES = [
     "dom",
     "format",
     "data",
+    "chart_style",
     "overview",
     "waterfall",
     "suggestions",
-    "chart_style",
     "phases",
     "requests",
     "flame_model",
@@ -76,6 +77,7 @@ def render(folder: RunFolder) -> str:
     info = folder.read_info()
     breakdown = read_breakdown(folder)
     tables = {name: read_table(folder, name) for name in _TABLES}
+    tables["frames"] = portable_frames(tables["frames"])
     summary = read_summary(folder)
     processes = read_processes(tables["processes"])
     stacks = read_stacks(tables["stacks"], tables["frames"])
@@ -88,9 +90,9 @@ def render(folder: RunFolder) -> str:
         title=f"{info.name} · {info.model.name} · vlmprof",
         modules=MODULES,
         data={
-            "info": info,
-            "summary": summary,
-            "suggestions": _suggestions(folder),
+            "info": portable_info(info),
+            "summary": portable_files(summary),
+            "suggestions": portable_files(_suggestions(folder)),
             "gpu": _gpu(folder),
             "groups": GROUPS,
             "stages": [{"id": s.id, "group": s.group, "label": s.label, "where": s.where} for s in STAGES],

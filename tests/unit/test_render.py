@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.unit.synthetic_run import write_synthetic_run
 from vlmprof.cli.render import render_summary
-from vlmprof.cli.terminal_text import keep_ends, keep_start, plain, short_path, solid_bar, thin_bar
+from vlmprof.cli.terminal_text import keep_ends, keep_start, plain, solid_bar, thin_bar
 from vlmprof.model.results import SummaryResult, read_summary
 from vlmprof.model.run_info import ClockEvidence, RunInfo, SourceQuality
 
@@ -111,20 +111,6 @@ def test_losses_other_than_missed_samples_are_named(tmp_path: Path) -> None:
     quality = [SourceQuality(source="spans", dropped=1200, truncated=True)]
     info = msgspec.structs.replace(folder.read_info(), quality=quality)
     assert "spans: 1,200 dropped, truncated" in _text(read_summary(folder), info, 100)
-
-
-@pytest.mark.parametrize(
-    ("path", "short"),
-    [
-        ("/opt/venv/lib/python3.11/site-packages/vllm/v1/core.py", "vllm/v1/core.py"),
-        ("/usr/lib/python3.11/threading.py", "threading.py"),
-        ("/home/me/project/model.py", "/home/me/project/model.py"),
-        ("<string>", "<string>"),
-    ],
-)
-def test_paths_lose_the_folder_that_packages_live_in(path: str, short: str) -> None:
-    """Installed packages and the standard library; a user's own path stays."""
-    assert short_path(path) == short
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ differ, and so may the folder that an environment lives in. A frame that only on
 0 on the other side: what vanished stays visible, and so does what is new.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +18,13 @@ from vlmprof.analysis.process_table import process_of
 from vlmprof.analysis.stack_table import Function, Ints, StackTable
 from vlmprof.model.process import Process
 from vlmprof.model.results import RequestBreakdown
+from vlmprof.model.source_path import short_path
 from vlmprof.model.stages import STAGES
 
 ALL_STAGES = "critical"
 FOLDED = "(small frames)"
 _MOST_NODES = 20_000
 _MOST_FUNCTIONS = 100
-_PACKAGES = re.compile(r"^(?:.*/(?:site|dist)-packages/|.*?/lib/python3\.\d+/)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ def flame_diff(before: SampledRun, after: SampledRun) -> FlameDiff | None:
         self_by_node(trie, entries, each.time_ns) for entries, each in zip(sides, critical, strict=True)
     ]
     trie = fold_small(trie, weighings, _MOST_NODES, FOLDED)
-    files = [_short(function.file) for function in stacks.functions]
+    files = [short_path(function.file) for function in stacks.functions]
     return FlameDiff(
         names=trie.names,
         files=files + [""] * (len(trie.names) - len(files)),
@@ -156,7 +155,7 @@ def _functions(
     return [
         FunctionChange(
             function=stacks.functions[index].name,
-            file=_short(stacks.functions[index].file),
+            file=short_path(stacks.functions[index].file),
             before_ns=int(own[0][index]),
             after_ns=int(own[1][index]),
         )
@@ -173,7 +172,7 @@ def _joined(before: StackTable, after: StackTable) -> tuple[StackTable, int]:
     for table in (before, after):
         own = np.zeros(len(table.functions), np.int64)
         for index, function in enumerate(table.functions):
-            key = (function.name, _short(function.file))
+            key = (function.name, short_path(function.file))
             if key not in place:
                 place[key] = len(functions)
                 functions.append(function)
@@ -195,7 +194,3 @@ def _labels(runs: tuple[SampledRun, SampledRun], critical: list[CriticalTime]) -
         own = [labels.setdefault(process_of(pid, run.processes).label, len(labels)) for pid in pids.tolist()]
         parts.append(np.array(own, np.int64)[place])
     return list(labels), np.concatenate(parts)
-
-
-def _short(path: str) -> str:
-    return _PACKAGES.sub("", path, count=1)

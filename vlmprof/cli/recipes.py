@@ -244,7 +244,7 @@ def _print_standing(
 
 
 def _short(path: str) -> str:
-    from vlmprof.cli.terminal_text import short_path
+    from vlmprof.model.source_path import short_path
 
     return short_path(path)
 

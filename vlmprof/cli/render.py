@@ -15,12 +15,12 @@ from vlmprof.cli.terminal_text import (
     percent,
     plain,
     scale,
-    short_path,
     solid_bar,
     thin_bar,
 )
 from vlmprof.model.results import GroupSummary, HotFunction, StageSummary, SummaryResult, TtftStats
 from vlmprof.model.run_info import ClockEvidence, RatioInterval, RunInfo, SourceQuality
+from vlmprof.model.source_path import short_path
 from vlmprof.model.stages import STAGE_BY_ID
 from vlmprof.units import format_ns
 

@@ -5,7 +5,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vlmprof.cli.terminal_text import keep_ends, keep_start, percent, plain, short_path
+from vlmprof.cli.terminal_text import keep_ends, keep_start, percent, plain
+from vlmprof.model.source_path import short_path
 from vlmprof.model.stages import STAGE_BY_ID
 from vlmprof.model.suggestions import Evidence, Saving, Suggestion, SuggestionsResult
 from vlmprof.units import ms

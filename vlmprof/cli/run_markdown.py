@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 from vlmprof.cli.markdown_text import commands, entries, folded, table, text
 from vlmprof.cli.render import FOLDED_SHARE, overhead_line, quality_lines, warning_lines
-from vlmprof.cli.terminal_text import milliseconds, percent, short_path
+from vlmprof.cli.terminal_text import milliseconds, percent
 from vlmprof.model.results import HotFunction, StageSummary, SummaryResult, TtftStats
 from vlmprof.model.run_info import RunInfo
+from vlmprof.model.source_path import short_path
 from vlmprof.model.suggestions import Suggestion, SuggestionsResult
 from vlmprof.units import ms
 

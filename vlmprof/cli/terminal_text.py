@@ -1,6 +1,5 @@
 """Untrusted text, times and bars for a terminal."""
 
-import re
 import unicodedata
 
 from rich.cells import cell_len, chop_cells
@@ -8,7 +7,6 @@ from rich.text import Text
 
 from vlmprof.units import ms
 
-_INSTALLED = re.compile(r"^(?:.*/(?:site|dist)-packages/|.*?/lib/python3\.\d+/)")
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -16,11 +14,6 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 def plain(value: str) -> str:
     """A string of a capture without what would steer the terminal: controls, escapes, bidi overrides."""
     return "".join("�" if unicodedata.category(char) in _UNSAFE else char for char in value)
-
-
-def short_path(path: str) -> str:
-    """A source path without the folder that packages are installed in."""
-    return _INSTALLED.sub("", path, count=1)
 
 
 def keep_start(value: str, width: int) -> str:

@@ -19,6 +19,14 @@ export function plotlyText(text) {
     .replaceAll("%{", "%\u200b{");
 }
 
+// Black or white, whichever stands out more: the groups' hues are mid-tones, of which the yellow ones take black.
+export function inkOn(hex) {
+  const part = (at) => parseInt(hex.slice(at, at + 2), 16) / 255;
+  const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const light = 0.2126 * linear(part(1)) + 0.7152 * linear(part(3)) + 0.0722 * linear(part(5));
+  return (light + 0.05) ** 2 > 0.05 * 1.05 ? "#14171c" : "#ffffff";
+}
+
 // Stages of one group share its hue and differ in lightness.
 export function stageColour(stage) {
   const siblings = page.stages.filter((other) => other.group === stage.group);

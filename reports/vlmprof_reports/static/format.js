@@ -5,12 +5,14 @@ export const NS_PER_MS = 1e6;
 export function formatMs(ns) {
   const ms = ns / NS_PER_MS;
   if (ms === 0) return "0";
-  if (Math.abs(ms) < 0.01) return "<0.01";
-  return ms.toFixed(Math.abs(ms) >= 99.95 ? 0 : Math.abs(ms) >= 9.995 ? 1 : 2);
+  const size = Math.abs(ms);
+  if (size < 0.01) return ms < 0 ? "−<0.01" : "<0.01";
+  return `${ms < 0 ? "−" : ""}${size.toFixed(size >= 99.95 ? 0 : size >= 9.995 ? 1 : 2)}`;
 }
 
 export function formatTime(ns) {
-  return Math.abs(ns) >= 1e9 ? `${(ns / 1e9).toPrecision(3)} s` : `${formatMs(ns)} ms`;
+  if (Math.abs(ns) < 1e9) return `${formatMs(ns)} ms`;
+  return `${ns < 0 ? "−" : ""}${(Math.abs(ns) / 1e9).toPrecision(3)} s`;
 }
 
 // Down to the nanosecond, for what a timeline shows.
@@ -44,11 +46,11 @@ export function formatBytes(bytes) {
 }
 
 export function shortPath(path) {
-  return path.replace(/^(?:.*\/(?:site|dist)-packages\/|.*?\/lib\/python3\.\d+\/)/, "");
+  return path.replace(/^(?:.*\/(?:site|dist)-packages\/|.*?\/lib\/python3\.\d+\/|.*\/(?=vlmprof(?:_recipes)?\/))/, "");
 }
 
 // A path that fits: folders after the first give way before the file and its line do.
-export function fileAndLine(file, line, length = 44) {
+export function fileAndLine(file, line, length = 48) {
   const place = line ? `${shortPath(file)}:${line}` : shortPath(file);
   const [first, ...middle] = place.split("/");
   const last = middle.pop();

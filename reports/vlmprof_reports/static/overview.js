@@ -1,8 +1,9 @@
 // The head of the page: what was run, the diagnosis, the TTFT, and how far to trust it.
 
-import { el, withTooltip } from "./dom.js";
+import { cssColour, el, withTooltip } from "./dom.js";
 import { formatMs, formatShare, formatTime, formatCount } from "./format.js";
-import { page, groupColour } from "./data.js";
+import { page } from "./data.js";
+import { inkOn } from "./chart_style.js";
 
 export function overview() {
   const { info, summary } = page;
@@ -44,11 +45,12 @@ function composition() {
   const bar = groups.map((group) => {
     const label =
       group.share > 0.055 ? [el("b", {}, group.label), el("span", {}, formatShare(group.share))] : [];
+    const colour = cssColour(`--group-${page.groups.indexOf(group.group)}`);
     const part = el(
       "a.part",
       {
         href: "#waterfall",
-        style: { "flex-grow": group.share, background: groupColour(group.group) },
+        style: { "flex-grow": group.share, background: colour, color: inkOn(colour) },
         "aria-label": `${group.label} ${formatShare(group.share)}`,
       },
       ...label,
@@ -129,8 +131,20 @@ function qualityTile() {
     "of TTFT",
     headlineStats() ? `worst request ${formatShare(1 - summary.unattributed_worst_share)}` : null,
     split ? `stack samples cover ${formatShare(split.sampled_ns / split.ttft_ns)}` : "no stack samples",
+    ...missed(info.quality),
     info.clocks.length ? `clocks within ±${formatTime(worstClock)}` : null,
   );
+}
+
+// What a sampler could not see; spans that are all there need no line here.
+function missed(quality) {
+  return quality
+    .filter((source) => source.samples_missed)
+    .slice(0, 2)
+    .map(({ source, samples, samples_missed }) => {
+      const name = source.length > 24 ? `${source.slice(0, 23)}…` : source;
+      return `${name} missed ${formatShare(samples_missed / (samples + samples_missed))} of its samples`;
+    });
 }
 
 function warnings(messages) {

@@ -3,7 +3,7 @@
 import { el, section, onThemeChange, cssColour } from "./dom.js";
 import { formatMs, formatShare, formatTime, formatBytes, NS_PER_MS } from "./format.js";
 import { page } from "./data.js";
-import { CHART_CONFIG, axisStyle, axisTitle, chartLayout, plotlyText, stageColour } from "./chart_style.js";
+import { CHART_CONFIG, axisStyle, axisTitle, chartLayout, inkOn, plotlyText, stageColour } from "./chart_style.js";
 import { phaseBands, phaseNames, selectionFrame } from "./phases.js";
 
 export class RequestsPanel {
@@ -120,7 +120,7 @@ export class RequestsPanel {
     const used = [...new Set(request.lane)].sort(
       (a, b) => laneOrder(lanes[a]) - laneOrder(lanes[b]) || a - b,
     );
-    const names = used.map((lane) => laneName(lanes[lane]));
+    const names = laneNames(used.map((lane) => lanes[lane]));
     const place = new Map(used.map((lane, row) => [lane, row]));
     const layout = chartLayout({
       barmode: "overlay",
@@ -132,7 +132,7 @@ export class RequestsPanel {
       },
       yaxis: {
         ...axisStyle(),
-        autorange: "reversed",
+        range: [used.length - 0.4, -0.6],
         tickvals: used.map((_, row) => row),
         ticktext: names.map(plotlyText),
         showgrid: false,
@@ -170,7 +170,8 @@ export class RequestsPanel {
 
 const OVERVIEW_HEIGHT = 232;
 const MANY_REQUESTS = 200;
-const LANE_HEIGHT = 46;
+const LANE_HEIGHT = 38;
+const LANE_BAR = 0.7;
 const LANE_AXIS_HEIGHT = 66;
 
 // The request whose TTFT is nearest to the middle, so that the first one shown is a usual one.
@@ -180,9 +181,12 @@ function typicalRequest(requests) {
 }
 
 function emptyTrace(stage) {
+  const colour = stageColour(stage);
   return {
     type: "bar",
     orientation: "h",
+    // Left to itself, plotly makes a trace's bars as high as its own rows are apart.
+    width: LANE_BAR,
     name: stage.label,
     x: [],
     y: [],
@@ -194,8 +198,8 @@ function emptyTrace(stage) {
     insidetextanchor: "middle",
     textangle: 0,
     constraintext: "inside",
-    insidetextfont: { color: "#fff", size: 12 },
-    marker: { color: stageColour(stage), line: { color: cssColour("--panel"), width: 0.6 } },
+    insidetextfont: { color: inkOn(colour), size: 12 },
+    marker: { color: colour, line: { color: cssColour("--panel"), width: 0.6 } },
   };
 }
 
@@ -224,6 +228,15 @@ const LANE_ROLES = ["client", "between processes", "api_server", "engine_core", 
 function laneOrder(lane) {
   const role = LANE_ROLES.findIndex((name) => lane.process.startsWith(name));
   return role < 0 ? LANE_ROLES.length : role;
+}
+
+// Threads of one process that have the same name, or none, are told apart by their ids.
+function laneNames(lanes) {
+  const names = lanes.map(laneName);
+  return names.map((name, place) => {
+    const alone = names.indexOf(name) === names.lastIndexOf(name);
+    return alone || !lanes[place].tid ? name : `${name}, thread ${lanes[place].tid}`;
+  });
 }
 
 function laneName(lane) {

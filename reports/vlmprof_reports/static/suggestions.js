@@ -47,7 +47,7 @@ function card(suggestion, widest, { ttft_ns }, goTo) {
 }
 
 function addedText({ added, conflicts_with }) {
-  if (added) return `; after those above it, ${formatTime(added.saving_ns)}`;
+  if (added) return `; on top of those before it, ${formatTime(added.saving_ns)}`;
   return conflicts_with.length ? `; not together with recipe ${conflicts_with.join(", ")}` : "";
 }
 
@@ -75,7 +75,7 @@ function evidenceLine(item, goTo) {
     el("i.swatch", { style: { background: groupColour(stage?.group) } }),
     el("span.number", {}, formatTime(item.time_ns)),
     el("button.link", { onclick: () => goTo(item), title: "Show in the timeline" }, el("code", {}, what.slice(0, 200))),
-    el("code.place", {}, item.file ? fileAndLine(item.file, item.line, 60) : (stage?.label ?? "")),
+    el("code.place", {}, item.file ? fileAndLine(item.file, item.line, 60) : item.function ? (stage?.label ?? "") : ""),
   );
 }
 
