@@ -20,7 +20,7 @@ SYNTAX := vlmprof recipes reports examples benchmarks tests
 AUSTIN_4 := .cache/austin-4.0.0/austin
 COMPAT := .venv-compat
 
-.PHONY: help setup demo test test-compat lint types unit e2e browser gpu wheel system-tools clean
+.PHONY: help setup demo samples sample-pages test test-compat lint types unit e2e browser gpu wheel system-tools clean
 
 help: ## Show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,31 @@ $(CHECKPOINT)/config.json: | setup
 
 demo: setup $(CHECKPOINT)/config.json ## Profile a SmolVLM-256M and write runs/demo/report.html
 	$(RUN_IN)/vlmprof run $(CHECKPOINT) --out runs/demo --overwrite -- $(ENGINE_ARGS)
+
+# The sample reports of examples/: `make samples IMAGES=folder` sends the folder's photographs instead of generated ones.
+SAMPLES := runs/samples
+SENT := $(if $(IMAGES),--images $(SAMPLES)/photographs)
+SAMPLE_RUN := $(RUN_IN)/vlmprof run $(CHECKPOINT) $(SENT) --requests 40 --overwrite
+
+samples: setup $(CHECKPOINT)/config.json ## Measure the reports in examples/reports again and take their pictures
+	mkdir -p $(SAMPLES) examples/reports
+	$(if $(IMAGES),ln -sfn $(abspath $(IMAGES)) $(SAMPLES)/photographs)
+	$(SAMPLE_RUN) --out $(SAMPLES)/baseline -- $(ENGINE_ARGS)
+	$(SAMPLE_RUN) --recipes 1,8,10 --out $(SAMPLES)/recipes-1-8-10 -- $(ENGINE_ARGS)
+	$(RUN_IN)/vlmprof compare $(SAMPLES)/baseline $(SAMPLES)/recipes-1-8-10 --out $(SAMPLES)/comparison
+	$(RUN_IN)/vlmprof ladder $(CHECKPOINT) $(SENT) --rounds 6 --ablate --overwrite --out $(SAMPLES)/ladder -- $(ENGINE_ARGS)
+	$(MAKE) sample-pages
+
+sample-pages: setup ## Render examples/reports again from runs/samples, without measuring
+	$(RUN_IN)/vlmprof report $(SAMPLES)/baseline >/dev/null
+	$(RUN_IN)/vlmprof report $(SAMPLES)/ladder >/dev/null
+	$(RUN_IN)/vlmprof compare $(SAMPLES)/baseline $(SAMPLES)/recipes-1-8-10 --out $(SAMPLES)/comparison >/dev/null
+	for kind in html md; do \
+		cp $(SAMPLES)/baseline/report.$$kind examples/reports/run.$$kind; \
+		cp $(SAMPLES)/comparison/comparison.$$kind examples/reports/comparison.$$kind; \
+		cp $(SAMPLES)/ladder/ladder.$$kind examples/reports/ladder.$$kind; \
+	done
+	$(RUN_IN)/python examples/pictures.py examples/reports docs/images
 
 test: setup lint types unit e2e browser gpu wheel ## Everything that CI checks
 
@@ -95,7 +120,7 @@ $(AUSTIN_4): | setup
 system-tools: ## On Debian, as root: what the optional tests use (Nsight Systems, Chromium, musl, a C compiler)
 	sed -i -E '/^Components:/s/ *(main).*/ main contrib non-free/' /etc/apt/sources.list.d/debian.sources
 	apt-get update -q
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends nsight-systems chromium musl gcc libc6-dev
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends nsight-systems chromium fonts-dejavu-core musl gcc libc6-dev
 
 clean: ## Remove everything that is not in the repository
 	rm -rf $(VENV) $(COMPAT) .cache checkpoints runs dist

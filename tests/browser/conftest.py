@@ -1,5 +1,6 @@
 """A real browser: Debian's Chromium, driven by Playwright, without its own download."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ FLAGS = (
     "--disable-sync",
 )
 TIMEOUT_MS = 180_000
+FONT = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
+FONTS = Path(__file__).parent / "fonts.conf"
 WATCH = """
 window.refused = [];
 document.addEventListener("securitypolicyviolation", (event) => window.refused.push(event.blockedURI));
@@ -114,7 +117,12 @@ def reports() -> Iterator[Reports]:
     if executable is None:
         pytest.skip(f"needs Chromium: none of {', '.join(NAMES)} is on PATH (apt-get install chromium)")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable, args=list(FLAGS), timeout=TIMEOUT_MS)
+        browser = driver.chromium.launch(
+            executable_path=executable,
+            args=list(FLAGS),
+            timeout=TIMEOUT_MS,
+            env={**os.environ, "FONTCONFIG_FILE": str(FONTS)},
+        )
         yield Reports(browser)
         browser.close()
 

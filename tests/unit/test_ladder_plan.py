@@ -77,3 +77,15 @@ def test_a_model_without_a_table_gets_its_recipes_one_by_one() -> None:
     plan = plan_ladder(Family.QWEN3_VL, (1, 10), _RECIPES, refused={})
     assert plan.table is None
     assert [step.named for step in plan.steps] == [[1], [10]]
+
+
+def test_an_ablation_that_is_a_row_again_is_measured_once() -> None:
+    """All without 14 is the row before 14 came: one arm, or the caches would answer the second one's requests."""
+    plan = _plan(ablate=True)
+    assert plan.ablations[-1].arm == "+11"
+    assert len(set(plan.trial.values())) == len(plan.trial)
+
+
+def test_an_ablation_that_leaves_nothing_is_none() -> None:
+    """Of one recipe alone: without it stands the baseline."""
+    assert plan_ladder(Family.QWEN3_VL, (1,), _RECIPES, refused={}, ablate=True).ablations == []

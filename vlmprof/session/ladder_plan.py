@@ -66,7 +66,7 @@ def plan_ladder(
         )
     ]
     ablations = [_without(number, building.on, recipes) for number in building.on] if ablate else []
-    return LadderPlan(table, steps, ablations)
+    return LadderPlan(table, steps, _with_shared_arms(ablations, steps))
 
 
 @dataclass(slots=True)
@@ -128,6 +128,19 @@ def _without(number: int, on: Sequence[int], recipes: Mapping[int, Recipe]) -> L
         recipes=sorted(set(on) - gone),
         left_out=dict.fromkeys(sorted(gone - {number}), f"needs recipe {number}"),
     )
+
+
+def _with_shared_arms(ablations: Sequence[LadderStep], steps: Sequence[LadderStep]) -> list[LadderStep]:
+    """Ablations that have the recipes of a row as that row's arm, and none that is the baseline again.
+
+    Measured as arms of their own, the second of two equal ones would meet the first one's entries in the caches.
+    """
+    arms = {tuple(step.recipes): step.arm for step in steps if step.arm}
+    return [
+        msgspec.structs.replace(step, arm=arms.get(tuple(step.recipes), step.arm))
+        for step in ablations
+        if step.recipes
+    ]
 
 
 def _with_paper(step: LadderStep, table: PaperTable | None, row: PaperRow | None) -> LadderStep:

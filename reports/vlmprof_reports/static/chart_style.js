@@ -45,6 +45,11 @@ function mixHex(from, to, share) {
   return `#${mixed.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
 }
 
+// Plotly asks the element how high it is whenever the window changes; a height in the layout is forgotten then.
+export function setHeight(chart, pixels) {
+  chart.style.height = `${pixels}px`;
+}
+
 export function axisStyle() {
   return {
     gridcolor: cssColour("--line"),

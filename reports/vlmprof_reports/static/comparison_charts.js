@@ -2,7 +2,7 @@
 
 import { cssColour, el, section } from "./dom.js";
 import { NS_PER_MS } from "./format.js";
-import { axisStyle, axisTitle, chartLayout, CHART_CONFIG, plotlyText } from "./chart_style.js";
+import { axisStyle, axisTitle, chartLayout, CHART_CONFIG, plotlyText, setHeight } from "./chart_style.js";
 import { changeOf, sideName } from "./comparison_format.js";
 
 const HEIGHT = 330;
@@ -22,6 +22,7 @@ export class Charts {
   }
 
   draw(plotly) {
+    for (const chart of [this.distribution, this.rounds]) setHeight(chart, HEIGHT);
     plotly.react(this.distribution, this.curves(), this.curveLayout(), CHART_CONFIG);
     plotly.react(this.rounds, [this.dots()], this.dotLayout(), CHART_CONFIG);
   }
@@ -41,7 +42,6 @@ export class Charts {
 
   curveLayout() {
     return chartLayout({
-      height: HEIGHT,
       showlegend: true,
       legend: { orientation: "h", x: 0, y: 1.13 },
       xaxis: { ...axisStyle(), title: axisTitle("TTFT, ms"), rangemode: "normal" },
@@ -68,7 +68,6 @@ export class Charts {
     const count = this.details.rounds.length;
     const noise = ttft.noise_low === null ? [] : [band(ttft.noise_low, ttft.noise_high, "--muted", 0.16)];
     return chartLayout({
-      height: HEIGHT,
       xaxis: { ...axisStyle(), title: axisTitle("round"), dtick: Math.ceil(count / 12), range: [0.4, count + 0.6] },
       yaxis: { ...axisStyle(), title: axisTitle("trial − baseline, ms"), rangemode: "tozero" },
       shapes: [

@@ -15,6 +15,11 @@ export function formatTime(ns) {
   return `${ns < 0 ? "−" : ""}${(Math.abs(ns) / 1e9).toPrecision(3)} s`;
 }
 
+// Two times in one unit, which is said once where it is the usual one.
+export function formatRange(low, high) {
+  return Math.abs(high) < 1e9 ? `${formatMs(low)} to ${formatTime(high)}` : `${formatTime(low)} to ${formatTime(high)}`;
+}
+
 // Down to the nanosecond, for what a timeline shows.
 export function formatDuration(ns) {
   const size = Math.abs(ns);

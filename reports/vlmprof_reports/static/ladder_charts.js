@@ -2,7 +2,7 @@
 
 import { cssColour, el, section } from "./dom.js";
 import { NS_PER_MS } from "./format.js";
-import { axisStyle, axisTitle, chartLayout, CHART_CONFIG, plotlyText } from "./chart_style.js";
+import { axisStyle, axisTitle, chartLayout, CHART_CONFIG, plotlyText, setHeight } from "./chart_style.js";
 import { ladder, lastMeasured, measured, METRICS, noiseOf, predictions, rowOf } from "./ladder_rows.js";
 
 export class LadderChart {
@@ -29,6 +29,7 @@ export class LadderChart {
     this.plotly = plotly;
     const rows = ladder.steps.map((step) => rowOf(step, this.chosen));
     const names = ["baseline", ...ladder.steps.map((step) => step.title)].map(plotlyText);
+    setHeight(this.chart, 400);
     plotly.react(this.chart, this.traces(rows, names), this.layout(names), CHART_CONFIG);
   }
 
@@ -45,7 +46,6 @@ export class LadderChart {
   layout(names) {
     const noise = noiseOf(this.chosen);
     return chartLayout({
-      height: 400,
       showlegend: true,
       legend: { orientation: "h", x: 0, y: 1.12 },
       margin: { l: 60, r: 16, t: 30, b: 72 },
@@ -104,6 +104,7 @@ function band(low, high) {
   };
 }
 
+// A row a set: what was measured, with its interval, and what the profile of the baseline had predicted.
 export class PredictionChart {
   constructor() {
     this.chart = el("div.chart");
@@ -112,64 +113,63 @@ export class PredictionChart {
     const told = counted.length
       ? `Of ${counted.length} sets that save more than the noise floor, ${within} are predicted within 15% or inside the measured interval.`
       : "No set saves more than the noise floor.";
-    this.element = predictions.length
-      ? section("predicted", "Predicted beside measured", `${told} On the line, both are equal; the band is 15%.`, this.chart)
-      : null;
+    const note = `${told} Bars are 95% intervals; an open circle lies outside.`;
+    this.element = predictions.length ? section("predicted", "Predicted beside measured", note, this.chart) : null;
   }
 
   draw(plotly) {
     if (!this.element) return;
-    const ms = (ns) => ns / NS_PER_MS;
-    const most = Math.max(...predictions.flatMap((each) => [each.measured_high_ns, each.predicted_high_ns, 1]));
-    const trace = {
-      type: "scatter",
-      mode: "markers+text",
-      text: predictions.map((each) => plotlyText(each.title)),
-      textposition: "top left",
-      textfont: { size: 11, color: cssColour("--muted") },
-      x: predictions.map((each) => ms(each.measured_ns)),
-      y: predictions.map((each) => ms(each.predicted_ns)),
-      error_x: errors("measured", ms),
-      error_y: errors("predicted", ms),
-      marker: {
-        size: 10,
-        symbol: predictions.map((each) => (each.within ? "circle" : "circle-open")),
-        color: cssColour("--trial"),
-        line: { width: 2, color: cssColour("--trial") },
-      },
-      hovertemplate: "%{text}<br>measured %{x:.1f} ms, predicted %{y:.1f} ms<extra></extra>",
-    };
-    const shape = (from, to, dash) => ({
-      type: "line",
-      layer: "below",
-      x0: 0,
-      y0: 0,
-      x1: ms(from),
-      y1: ms(to),
-      line: { color: cssColour("--muted"), width: 1, dash },
-    });
+    const rows = predictions.map((_, row) => row);
     const layout = chartLayout({
-      height: 420,
-      xaxis: { ...axisStyle(), title: axisTitle("measured saving, ms"), rangemode: "tozero" },
-      yaxis: { ...axisStyle(), title: axisTitle("predicted saving, ms"), rangemode: "tozero" },
-      shapes: [
-        shape(most, most, "solid"),
-        shape(most, 0.85 * most, "dot"),
-        shape(0.87 * most, most, "dot"),
-      ],
+      showlegend: true,
+      legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom" },
+      margin: { l: 60, r: 16, t: 40, b: 52 },
+      xaxis: { ...axisStyle(), title: axisTitle("saving, ms"), rangemode: "tozero", zeroline: true, zerolinecolor: cssColour("--muted") },
+      yaxis: {
+        ...axisStyle(),
+        automargin: true,
+        range: [rows.length - 0.4, -0.6],
+        tickvals: rows,
+        ticktext: predictions.map((each) => plotlyText(each.title)),
+      },
     });
-    plotly.react(this.chart, [trace], layout, CHART_CONFIG);
+    setHeight(this.chart, 104 + 30 * rows.length);
+    plotly.react(this.chart, [this.trace("measured"), this.trace("predicted")], layout, CHART_CONFIG);
+  }
+
+  trace(name) {
+    const measured = name === "measured";
+    const colour = cssColour(measured ? "--trial" : "--bad");
+    const within = (each) => (each.within ? "circle" : "circle-open");
+    return {
+      type: "scatter",
+      mode: "markers",
+      name,
+      // Beside one another in the row, so that neither interval hides the other.
+      y: predictions.map((_, row) => row + (measured ? -0.13 : 0.17)),
+      x: predictions.map((each) => each[`${name}_ns`] / NS_PER_MS),
+      error_x: errors(name, colour),
+      marker: {
+        size: measured ? 10 : 9,
+        symbol: measured ? predictions.map(within) : "diamond",
+        color: colour,
+        line: { width: measured ? 2 : 0, color: colour },
+      },
+      text: predictions.map((each) => plotlyText(each.title)),
+      hovertemplate: `%{text}: ${name} %{x:.1f} ms<extra></extra>`,
+    };
   }
 }
 
-function errors(name, ms) {
+function errors(name, colour) {
   return {
     type: "data",
     symmetric: false,
-    color: cssColour("--trial"),
-    thickness: 1,
-    array: predictions.map((each) => ms(each[`${name}_high_ns`] - each[`${name}_ns`])),
-    arrayminus: predictions.map((each) => ms(each[`${name}_ns`] - each[`${name}_low_ns`])),
+    color: colour,
+    thickness: 1.5,
+    width: 3,
+    array: predictions.map((each) => (each[`${name}_high_ns`] - each[`${name}_ns`]) / NS_PER_MS),
+    arrayminus: predictions.map((each) => (each[`${name}_ns`] - each[`${name}_low_ns`]) / NS_PER_MS),
   };
 }
 
@@ -204,12 +204,12 @@ export class AblationChart {
       line: { color: cssColour("--muted"), width: 1.5, dash },
     });
     const layout = chartLayout({
-      height: 340,
       margin: { l: 60, r: 16, t: 20, b: 72 },
-      xaxis: { ...axisStyle(), type: "category", tickangle: -30 },
-      yaxis: { ...axisStyle(), title: axisTitle("ratio to the baseline"), rangemode: "tozero" },
+      xaxis: { ...axisStyle(), type: "category", tickangle: -30, automargin: true },
+      yaxis: { ...axisStyle(), title: axisTitle("ratio to the baseline"), rangemode: "tozero", automargin: true },
       shapes: [line(1, "dash"), ...(all ? [line(all.value, "solid")] : [])],
     });
+    setHeight(this.chart, 340);
     plotly.react(this.chart, [trace], layout, CHART_CONFIG);
   }
 }

@@ -7,9 +7,9 @@ export const ladder = page.ladder;
 export const predictions = page.predictions;
 
 export const METRICS = [
-  { metric: "ttft_p50", name: "Time to first token", unit: "ms", paper: "ttft_change" },
-  { metric: "e2e_p50", name: "End-to-end latency", unit: "ms", paper: "e2e_change" },
-  { metric: "tokens_per_s_p50", name: "Decoding", unit: "tokens/s", paper: "tokens_per_s_change" },
+  { metric: "ttft_p50", name: "Time to first token", unit: "ms", paper: "ttft_change", paperValue: "ttft_ms" },
+  { metric: "e2e_p50", name: "End-to-end latency", unit: "ms", paper: "e2e_change", paperValue: "e2e_ms" },
+  { metric: "tokens_per_s_p50", name: "Decoding", unit: "tokens/s", paper: "tokens_per_s_change", paperValue: "tokens_per_s" },
 ];
 
 export function ratioOf(change) {

@@ -29,9 +29,9 @@ export function head() {
   );
 }
 
-// The paper's last row, whether or not all that it adds has something to do here.
+// The paper's last row, whether or not all that it adds has something to do here; rows of ours may follow it.
 function paperEnd(metric) {
-  return rowOf(ladder.steps.at(-1), metric).paper;
+  return rowOf(ladder.steps.findLast((step) => step.paper) ?? ladder.steps.at(-1), metric).paper;
 }
 
 function told(last) {
@@ -68,52 +68,76 @@ function warnings(messages) {
 }
 
 export function tables() {
-  const blocks = METRICS.map((metric) =>
-    el("div.table", {}, el("h3", {}, `${metric.name}, ${metric.unit}`), metricTable(metric)),
-  );
   const noise = noiseOf(METRICS[0]);
-  const note = noise
-    ? `The baseline against itself: ratios from ${formatRatio(noise[0])} to ${formatRatio(noise[1])}. What lies inside is no difference.`
+  const floor = noise
+    ? `The baseline against itself: ratios from ${formatRatio(noise[0])} to ${formatRatio(noise[1])}. What lies inside is no difference. `
     : "";
-  return section("tables", "Tables", note, ...blocks, outputs());
+  const beside = ladder.paper_table ? `The columns of the paper are its ${ladder.paper_table}, measured on one H100.` : "";
+  return section("tables", "Tables", floor + beside, ...METRICS.map(metricTable), outputs());
 }
 
 function metricTable(metric) {
-  const withPredicted = metric.metric === "ttft_p50";
-  const heads = ["", metric.unit, "ratio", "95% interval", ...(withPredicted ? ["predicted"] : []), "paper", "verdict"];
-  const rows = [...ladder.steps, ...ladder.ablations].map((step) => tableRow(step, metric, withPredicted));
-  const body = el("tbody", {}, baselineRow(metric, heads.length), ...rows);
-  const numeric = (place) => place > 0 && place < heads.length - 1;
-  const head = heads.map((name, place) => el(numeric(place) ? "th.number" : "th", { scope: "col" }, name));
-  return el("table.steps", { "aria-label": metric.name }, el("thead", {}, el("tr", {}, ...head)), body);
+  const columns = columnsOf(metric);
+  const heads = columns.map(({ head, text }) => el(text ? "th" : "th.number", { scope: "col" }, head));
+  const rows = (steps) => steps.map((step) => tableRow(step, metric, columns));
+  const ablations = ladder.ablations.length
+    ? [el("tr.between", {}, el("th", { colspan: columns.length, scope: "rowgroup" }, "all but some")), ...rows(ladder.ablations)]
+    : [];
+  const body = el("tbody", {}, tableRow(null, metric, columns), ...rows(ladder.steps), ...ablations);
+  const table = el("table.steps", { "aria-label": metric.name }, el("thead", {}, el("tr", {}, ...heads)), body);
+  return el("div.table", {}, el("h3", {}, `${metric.name}, ${metric.unit}`), table);
 }
 
-function baselineRow({ metric }, width) {
+// A column: its head and the cell of a row; a row's `step` is null of the baseline.
+function columnsOf(metric) {
+  const withPaper = ladder.steps.some((step) => step.paper);
+  const isTtft = metric.metric === "ttft_p50";
+  return [
+    { head: "", text: true, cell: ({ step }) => (step ? el("b", { title: step.title }, step.title) : "baseline") },
+    { head: metric.unit, cell: ownValue },
+    { head: "ratio", cell: ({ step, ours }) => (step ? formatRatio(ours?.value) : "1.000") },
+    { head: "95% interval", cell: ({ ours }) => (ours ? `${formatRatio(ours.low)} to ${formatRatio(ours.high)}` : "") },
+    ...(isTtft ? [{ head: "predicted", cell: ({ predicted }) => formatRatio(predicted) }] : []),
+    ...(withPaper ? paperColumns(metric) : []),
+    ...(isTtft ? [{ head: "texts equal", cell: ({ step }) => equalTexts(step) }] : []),
+    { head: "verdict", text: true, cell: verdict },
+  ];
+}
+
+function ownValue({ step, change }) {
+  if (!change) return "–";
+  return formatValue(change, step ? change.trial : change.baseline);
+}
+
+function paperColumns(metric) {
+  const first = ladder.steps.find((step) => step.paper).paper;
+  const baseline = first[metric.paperValue] / (1 + first[metric.paper]);
+  return [
+    {
+      head: `paper, ${metric.unit}`,
+      cell: ({ step }) => (step ? (step.paper?.[metric.paperValue].toFixed(1) ?? "–") : baseline.toFixed(1)),
+    },
+    { head: "paper, ratio", cell: ({ step, paper }) => (step ? formatRatio(paper) : "1.000") },
+  ];
+}
+
+function equalTexts(step) {
+  const outputs = step?.comparison?.outputs;
+  return outputs?.compared ? `${outputs.equal} of ${outputs.compared}` : "";
+}
+
+function verdict({ step, change }) {
+  if (!step) return "";
+  return change ? badge(change.verdict) : el("span.off", {}, "nothing to switch on");
+}
+
+function tableRow(step, metric, columns) {
   const first = measured([...ladder.steps, ...ladder.ablations])[0];
-  const change = first ? changeOf(first.comparison, metric) : null;
-  const cells = ["baseline", change ? formatValue(change, change.baseline) : "–", "1.000"];
-  return el(
-    "tr",
-    {},
-    ...cells.map((cell, place) => el(place ? "td.number" : "td", {}, cell)),
-    ...Array.from({ length: width - cells.length }, () => el("td")),
-  );
-}
-
-function tableRow(step, metric, withPredicted) {
-  const { change, ours, paper, predicted } = rowOf(step, metric);
-  const number = (text) => el("td.number", {}, text);
-  return el(
-    "tr",
-    { "data-arm": step.arm, "data-metric": metric.metric },
-    el("td", {}, el("b", {}, step.title)),
-    number(change ? formatValue(change, change.trial) : "–"),
-    number(formatRatio(ours?.value)),
-    number(ours ? `${formatRatio(ours.low)} to ${formatRatio(ours.high)}` : "–"),
-    ...(withPredicted ? [number(formatRatio(predicted))] : []),
-    number(formatRatio(paper)),
-    el("td", {}, change ? badge(change.verdict) : el("span.off", {}, "nothing to switch on")),
-  );
+  const row = step
+    ? rowOf(step, metric)
+    : { step: null, change: first ? changeOf(first.comparison, metric.metric) : null };
+  const cells = columns.map(({ text, cell }) => el(text ? "td" : "td.number", {}, cell(row)));
+  return el("tr", { "data-arm": step?.arm ?? "A", "data-metric": metric.metric }, ...cells);
 }
 
 function outputs() {

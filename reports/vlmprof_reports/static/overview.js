@@ -1,7 +1,7 @@
 // The head of the page: what was run, the diagnosis, the TTFT, and how far to trust it.
 
 import { cssColour, el, withTooltip } from "./dom.js";
-import { formatMs, formatShare, formatTime, formatCount } from "./format.js";
+import { formatMs, formatRange, formatShare, formatTime, formatCount } from "./format.js";
 import { page } from "./data.js";
 import { inkOn } from "./chart_style.js";
 
@@ -83,7 +83,7 @@ function ttftTiles() {
   return [
     tile("TTFT p50", formatMs(stats.p50_ns), "ms", count),
     tile("p90", formatMs(stats.p90_ns), "ms", `mean ${formatTime(stats.mean_ns)}`),
-    tile("p99", formatMs(stats.p99_ns), "ms", `${formatMs(stats.min_ns)} to ${formatTime(stats.max_ns)}`),
+    tile("p99", formatMs(stats.p99_ns), "ms", formatRange(stats.min_ns, stats.max_ns)),
   ];
 }
 

@@ -3,7 +3,7 @@
 import { el, section, onThemeChange, cssColour } from "./dom.js";
 import { formatMs, formatShare, formatTime, formatBytes, NS_PER_MS } from "./format.js";
 import { page } from "./data.js";
-import { CHART_CONFIG, axisStyle, axisTitle, chartLayout, inkOn, plotlyText, stageColour } from "./chart_style.js";
+import { CHART_CONFIG, axisStyle, axisTitle, chartLayout, inkOn, plotlyText, setHeight, stageColour } from "./chart_style.js";
 import { phaseBands, phaseNames, selectionFrame } from "./phases.js";
 
 export class RequestsPanel {
@@ -85,7 +85,7 @@ export class RequestsPanel {
       shapes: [...phaseBands(this.requests), selectionFrame(this.selected)],
       annotations: phaseNames(this.requests),
     });
-    this.overview.style.height = `${OVERVIEW_HEIGHT}px`;
+    setHeight(this.overview, OVERVIEW_HEIGHT);
     this.plotly.react(this.overview, traces, layout, CHART_CONFIG);
   }
 
@@ -140,9 +140,10 @@ export class RequestsPanel {
         fixedrange: true,
       },
       shapes: handOffs(request, place),
+      uniformtext: { mode: "hide", minsize: 10 },
       margin: { l: 48, r: 16, t: 10, b: 52 },
     });
-    this.lanes.style.height = `${LANE_AXIS_HEIGHT + LANE_HEIGHT * used.length}px`;
+    setHeight(this.lanes, LANE_AXIS_HEIGHT + LANE_HEIGHT * used.length);
     this.plotly.react(this.lanes, this.laneTraces(request, place), layout, CHART_CONFIG);
   }
 
@@ -235,7 +236,8 @@ function laneNames(lanes) {
   const names = lanes.map(laneName);
   return names.map((name, place) => {
     const alone = names.indexOf(name) === names.lastIndexOf(name);
-    return alone || !lanes[place].tid ? name : `${name}, thread ${lanes[place].tid}`;
+    const { pid, tid } = lanes[place];
+    return alone || !tid ? name : `${name}, ${tid === pid ? "main thread" : `thread ${tid}`}`;
   });
 }
 

@@ -1,7 +1,7 @@
 // What would help: each recipe with its predicted saving, the command to try it, and evidence that leads to its place.
 
 import { el, section } from "./dom.js";
-import { fileAndLine, formatMs, formatShare, formatTime } from "./format.js";
+import { fileAndLine, formatRange, formatShare, formatTime } from "./format.js";
 import { groupColour, page, stageById } from "./data.js";
 
 const MOST_EVIDENCE = 6;
@@ -36,12 +36,12 @@ function card(suggestion, widest, { ttft_ns }, goTo) {
       "div.saving",
       {},
       el("b", {}, `saves ${formatTime(saving.saving_ns)}`),
-      ` (${formatShare(saving.saving_ns / (ttft_ns || 1))} of TTFT), 95% interval ${formatMs(saving.low_ns)} to ${formatTime(saving.high_ns)}`,
+      ` (${formatShare(saving.saving_ns / (ttft_ns || 1))} of TTFT), 95% interval ${formatRange(saving.low_ns, saving.high_ns)}`,
       addedText(suggestion),
     ),
     savingBar(saving, widest),
     command(suggestion.command),
-    el("p.note", {}, [`${suggestion.exactness}, switched ${suggestion.switching}`, suggestion.note].filter(Boolean).join(". ")),
+    el("p.note", {}, [`${suggestion.exactness}, switched ${suggestion.switching}`, suggestion.note].filter(Boolean).join("; ")),
     el("ul.evidence", {}, ...evidence.slice(0, MOST_EVIDENCE).map((item) => evidenceLine(item, goTo))),
   );
 }
@@ -75,7 +75,7 @@ function evidenceLine(item, goTo) {
     el("i.swatch", { style: { background: groupColour(stage?.group) } }),
     el("span.number", {}, formatTime(item.time_ns)),
     el("button.link", { onclick: () => goTo(item), title: "Show in the timeline" }, el("code", {}, what.slice(0, 200))),
-    el("code.place", {}, item.file ? fileAndLine(item.file, item.line, 60) : item.function ? (stage?.label ?? "") : ""),
+    el("code.place", {}, item.file ? fileAndLine(item.file, item.line, 34) : item.function ? (stage?.label ?? "") : ""),
   );
 }
 
@@ -85,7 +85,7 @@ function together({ together: saving, command: text, suggestions }) {
     "p.together",
     {},
     el("b", {}, `All that go together save ${formatTime(saving.saving_ns)}`),
-    ` (95% interval ${formatMs(saving.low_ns)} to ${formatTime(saving.high_ns)}): `,
+    ` (95% interval ${formatRange(saving.low_ns, saving.high_ns)}): `,
     command(text),
   );
 }
