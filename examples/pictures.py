@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-SIZE = {"width": 1280, "height": 800}
+WIDTH, HEIGHT = 1280, 800
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 # Of the window, what each picture shows: the report, where it is scrolled to, and how high the picture is.
@@ -49,7 +49,9 @@ def main() -> None:
 
 def opened(browser: Browser, report: Path, fragment: str) -> Page:
     """A report at one of its places, with all its charts."""
-    page = browser.new_page(viewport=SIZE, color_scheme="light", reduced_motion="reduce")
+    page = browser.new_page(
+        viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light", reduced_motion="reduce"
+    )
     page.goto(report.resolve().as_uri() + fragment)
     page.wait_for_selector("html[data-ready]", state="attached")
     page.evaluate("document.getElementById('requests')?.scrollIntoView()")
@@ -61,7 +63,7 @@ def opened(browser: Browser, report: Path, fragment: str) -> Page:
 
 
 def save(page: Page, path: Path, height: int) -> None:
-    shown = page.screenshot(clip={"x": 0, "y": 0, "width": SIZE["width"], "height": height})
+    shown = page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH, "height": height})
     Image.open(io.BytesIO(shown)).save(path, quality=82, method=6)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
     page.close()

@@ -11,6 +11,7 @@ from tests.browser.conftest import Opened, Reports
 from tests.unit.synthetic_run import write_empty_run, write_synthetic_run
 from vlmprof.model.results import read_breakdown, read_summary
 from vlmprof.model.run_folder import RunFolder
+from vlmprof_reports.portable import portable_files
 
 pytestmark = pytest.mark.browser
 
@@ -292,7 +293,9 @@ def _without_plotly(text: str) -> str:
 
 
 def test_the_summary_in_the_page_is_valid_json_of_the_results(usual: Opened, usual_run: RunFolder) -> None:
-    """What a script of the reader's own would find in the page's data block."""
+    """What a script of the reader's own would find in the page's data block; paths are portable there."""
     text = usual.page.locator("#data").text_content()
     assert text is not None
-    assert json.loads(text)["summary"] == json.loads((usual_run.results / "summary.json").read_bytes())
+    summary = json.loads((usual_run.results / "summary.json").read_bytes())
+    assert json.loads(text)["summary"] == portable_files(summary)
+    assert "/lib/python3" not in text.replace("…/lib/python3", "")

@@ -17,6 +17,7 @@ from tests.unit.synthetic_run import write_empty_run, write_synthetic_run
 from vlmprof.errors import FileUnreadable
 from vlmprof.model.results import read_breakdown, read_summary
 from vlmprof_reports.page import bundle, embedded_json
+from vlmprof_reports.portable import portable_files
 from vlmprof_reports.run import MODULES, render
 
 HOSTILE = (
@@ -131,7 +132,7 @@ def test_the_page_carries_the_results_as_they_are(tmp_path: Path) -> None:
     folder = write_synthetic_run(tmp_path / "run")
     page = _Page(render(folder))
     summary = json.loads((folder.results / "summary.json").read_bytes())
-    assert json.loads(page.block("data"))["summary"] == summary
+    assert json.loads(page.block("data"))["summary"] == portable_files(summary)
     lanes = page.details()["lanes"]
     for shown, request in zip(lanes["requests"], read_breakdown(folder).requests, strict=True):
         assert (shown["id"], shown["ttft_ns"]) == (request.id, request.ttft_ns)
