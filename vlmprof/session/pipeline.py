@@ -230,10 +230,11 @@ def _warnings(info: RunInfo, spans: SpanCapture, sampled: Sampled, summary: Summ
     ]
     if not spans.agents:
         warnings.append(_WITHOUT_AGENT[summary.stages_from] if info.attached_to else _NO_AGENT)
+    # Without an agent there are no beacons: no clock is better, and the stages are called coarse.
     warnings += [
         f"the clock of {clock.source} is uncertain by {format_ns(clock.uncertainty_ns)}"
         for clock in sampled.clocks
-        if clock.uncertainty_ns > _UNCERTAIN_NS
+        if clock.uncertainty_ns > _UNCERTAIN_NS and (spans.agents or not info.attached_to)
     ]
     timed_alone = bool(info.attached_to) and summary.stages_from == "none"
     if summary.unattributed_worst_share > _UNATTRIBUTED_SHARE and not timed_alone:
