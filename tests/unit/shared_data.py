@@ -13,3 +13,8 @@ def shared_file(kind: str, fragment: str) -> Path:
     if not found:
         pytest.skip(f"no {fragment} among the real {kind} files (../shared/data)")
     return found[0]
+
+
+def shared_files(kind: str) -> list[Path]:
+    """All files of this kind, for parametrizing; none where they are absent."""
+    return sorted(path for path in (_FOLDER / kind).glob("*") if path.is_file())

@@ -7,8 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
+from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TrackEvent
 
+from tests.unit.perfetto_slices import packets_of, slices_of
 from tests.unit.synthetic_run import write_empty_run, write_synthetic_run
 from vlmprof.errors import FileUnreadable
 from vlmprof.export.timeline import Timeline
@@ -86,43 +87,20 @@ def run(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def _packets(path: Path) -> list[Any]:
-    trace = Trace()
-    trace.ParseFromString(path.read_bytes())
-    return list(trace.packet)
-
-
-def _slices(packets: list[Any]) -> list[tuple[str, int, int]]:
-    """Name, start and end of every slice, matched on its track as Perfetto does."""
-    names: dict[int, str] = {}
-    stacks: dict[int, list[tuple[str, int]]] = {}
-    found = []
-    for packet in packets:
-        names |= {interned.iid: interned.name for interned in packet.interned_data.event_names}
-        event = packet.track_event
-        if event.type == TrackEvent.TYPE_SLICE_BEGIN:
-            stacks.setdefault(event.track_uuid, []).append((names[event.name_iid], packet.timestamp))
-        elif event.type == TrackEvent.TYPE_SLICE_END:
-            name, start_ns = stacks[event.track_uuid].pop()
-            found.append((name, start_ns, packet.timestamp))
-    assert not any(stacks.values())
-    return sorted(found)
-
-
 def test_perfettos_own_package_reads_the_same_slices_back(run: RunFolder) -> None:
     """Three spans, two calls, two kernels and a copy, each with its start and end."""
-    packets = _packets(export_run(run, "perfetto"))
+    packets = packets_of(export_run(run, "perfetto"))
     tables = [read_table(run, name) for name in ("spans", "cuda_api", "gpu_kernels")]
     expected = [
         (row["name"], row["start_ns"], row["end_ns"]) for table in tables for row in table.to_pylist()
     ]
     expected += [("HtoD", _START_NS + 81, _START_NS + 95)]
-    assert _slices(packets) == sorted(expected)
+    assert slices_of(packets) == sorted(expected)
 
 
 def test_perfetto_leads_from_launch_to_kernel(run: RunFolder) -> None:
     """Correlations 7 and 8 are a flow each, which begins once and ends once; 0 is none."""
-    packets = _packets(export_run(run, "perfetto"))
+    packets = packets_of(export_run(run, "perfetto"))
     begun = [flow for packet in packets for flow in packet.track_event.flow_ids]
     ended = [flow for packet in packets for flow in packet.track_event.terminating_flow_ids]
     assert len(begun) == 2
@@ -131,7 +109,7 @@ def test_perfetto_leads_from_launch_to_kernel(run: RunFolder) -> None:
 
 def test_perfetto_counts_the_kernels_that_run(run: RunFolder) -> None:
     """One from 60, two from 65, one from 70, none from 80."""
-    packets = _packets(export_run(run, "perfetto"))
+    packets = packets_of(export_run(run, "perfetto"))
     counters = [packet for packet in packets if packet.track_event.type == TrackEvent.TYPE_COUNTER]
     values = [(packet.timestamp - _START_NS, packet.track_event.counter_value) for packet in counters]
     assert values == [(60, 1), (65, 2), (70, 1), (80, 0)]
@@ -139,7 +117,7 @@ def test_perfetto_counts_the_kernels_that_run(run: RunFolder) -> None:
 
 def test_perfetto_holds_every_sample_with_its_stack(run: RunFolder) -> None:
     """Thread, time of the sample, and function names from the root to the leaf."""
-    packets = _packets(export_run(run, "perfetto"))
+    packets = packets_of(export_run(run, "perfetto"))
     (data,) = (packet.interned_data for packet in packets if packet.interned_data.callstacks)
     functions = {each.iid: each.str.decode() for each in data.function_names}
     frames = {each.iid: functions[each.function_name_id] for each in data.frames}
@@ -230,4 +208,4 @@ def test_times_before_zero_are_shifted_for_perfetto(run: RunFolder, tmp_path: Pa
     )
     empty = {name: SCHEMAS[name].empty_table() for name in Timeline.__dataclass_fields__}
     write_perfetto(Timeline(**{**empty, "spans": spans}), tmp_path / "trace")
-    assert _slices(_packets(tmp_path / "trace")) == [("early", 0, 60)]
+    assert slices_of(packets_of(tmp_path / "trace")) == [("early", 0, 60)]

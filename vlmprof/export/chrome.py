@@ -17,10 +17,16 @@ Event = dict[str, Any]
 
 
 def write_chrome(timeline: Timeline, path: Path) -> None:
-    """Write one JSON document; times are microseconds with three decimals, on the run's clock."""
+    """Write one JSON document; times are microseconds with three decimals, since the document's base time.
+
+    Of microseconds since 1970 a double holds no more than quarters: the base is the run's first nanosecond.
+    """
     encoder = msgspec.json.Encoder()
+    base_ns = timeline.start_ns
+    timeline = timeline.since(base_ns)
     with path.open("wb") as file:
-        file.write(b'{"schemaVersion":1,"displayTimeUnit":"ms","baseTimeNanoseconds":0,"stackFrames":')
+        head = b'{"schemaVersion":1,"displayTimeUnit":"ms","baseTimeNanoseconds":%d,"stackFrames":'
+        file.write(head % base_ns)
         file.write(encoder.encode(_stack_frames(timeline)) + b',"samples":')
         file.write(encoder.encode(list(_samples(timeline))) + b',"traceEvents":[')
         for number, event in enumerate(_events(timeline)):

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from vlmprof.analysis.process_table import process_of, read_processes
 from vlmprof.model.process import Process
@@ -35,6 +37,10 @@ class Timeline:
         tables = (self.spans, self.samples, self.gpu_kernels, self.gpu_copies, self.cuda_api)
         return min((int(ints(table, "start_ns").min()) for table in tables if table.num_rows), default=0)
 
+    def since(self, base_ns: int) -> "Timeline":
+        """The same with all times counted from an instant."""
+        return Timeline(**{each.name: _since(getattr(self, each.name), base_ns) for each in fields(self)})
+
 
 def read_timeline(folder: RunFolder) -> Timeline:
     """The tables of a run.
@@ -43,6 +49,13 @@ def read_timeline(folder: RunFolder) -> Timeline:
         FileUnreadable: one of them is damaged.
     """
     return Timeline(**{field.name: read_table(folder, field.name) for field in fields(Timeline)})
+
+
+def _since(table: Any, base_ns: int) -> Any:
+    for name in {"start_ns", "end_ns"} & set(table.column_names):
+        column = pc.subtract(table[name], pa.scalar(base_ns, pa.int64()))
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table
 
 
 def ints(table: Any, column: str) -> Ints:
