@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -24,6 +23,8 @@ SOFTWARE = ("--disable-gpu",)
 SWIFTSHADER = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 """WebGL without a GPU."""
 STEPS = 240
+ZOOMED_IN = 20
+"""Steps of zooming in before panning: to about a fortieth of the capture, a few screens of which are passed."""
 QUIET_MS = 1500
 READY_S = 300
 
@@ -38,6 +39,7 @@ const look = () => {
 };
 requestAnimationFrame(look);
 """
+_FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
 _FRAMES = """
 async ({ selector, kind, steps, at }) => {
   const target = document.querySelector(selector);
@@ -79,6 +81,7 @@ class PageFigures:
     """One page: times in ms since navigation began, memory of its renderer process in bytes."""
 
     viewer: str
+    browser: str
     first_paint_ms: float
     ready_ms: float
     interactive_ms: float
@@ -88,13 +91,23 @@ class PageFigures:
     pan_p95_ms: float
     script_heap_bytes: int
     renderer_bytes: int
+    browser_bytes: int
 
 
-def measure_page(url: str, viewer: Viewer, screenshot: Path | None = None) -> dict[str, Any]:
-    """Open a page in a fresh browser, wait until it is still, zoom and pan.
+def measure_page(url: str, viewer: Viewer, times: int = 1) -> dict[str, Any]:
+    """Open a page so many times, each in a fresh browser: the median of each figure.
 
     Interactive is when it shows its data and the last long task after that has ended.
     """
+    measured = [asdict(_measured_once(url, viewer)) for _ in range(times)]
+    return {
+        key: value if isinstance(value, str) else statistics.median(each[key] for each in measured)
+        for key, value in measured[0].items()
+    }
+
+
+def _measured_once(url: str, viewer: Viewer) -> PageFigures:
+    """Open a page, wait until it is still, zoom in and out of it, pan in the midst of it."""
     with _browser(viewer) as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(300_000)
@@ -106,24 +119,22 @@ def measure_page(url: str, viewer: Viewer, screenshot: Path | None = None) -> di
         interactive_ms = max([ready_ms, *page.evaluate("window.longTasks")])
         page.locator(viewer.canvas).first.scroll_into_view_if_needed()
         _wait_until_still(page)
-        frames = {kind: _frames(page, viewer, kind) for kind in ("zoom", "pan")}
-        if screenshot:
-            page.screenshot(path=screenshot)
-        return asdict(
-            PageFigures(
-                viewer=viewer.name,
-                first_paint_ms=page.evaluate(
-                    "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
-                ),
-                ready_ms=ready_ms,
-                interactive_ms=interactive_ms,
-                zoom_median_ms=statistics.median(frames["zoom"]),
-                zoom_p95_ms=_p95(frames["zoom"]),
-                pan_median_ms=statistics.median(frames["pan"]),
-                pan_p95_ms=_p95(frames["pan"]),
-                script_heap_bytes=page.evaluate("performance.memory.usedJSHeapSize"),
-                renderer_bytes=_renderer_bytes(),
-            )
+        zoom = _frames(page, viewer, "zoom")
+        _frames(page, viewer, "zoom", ZOOMED_IN)
+        _wait_until_still(page)
+        pan = _frames(page, viewer, "pan")
+        return PageFigures(
+            viewer=viewer.name,
+            browser=f"Chromium {browser.version}",
+            first_paint_ms=page.evaluate(_FIRST_PAINT),
+            ready_ms=ready_ms,
+            interactive_ms=interactive_ms,
+            zoom_median_ms=statistics.median(zoom),
+            zoom_p95_ms=_p95(zoom),
+            pan_median_ms=statistics.median(pan),
+            pan_p95_ms=_p95(pan),
+            script_heap_bytes=page.evaluate("performance.memory.usedJSHeapSize"),
+            **_memory(),
         )
 
 
@@ -154,8 +165,9 @@ def _wait_until_still(page: "Page") -> None:
             return
 
 
-def _frames(page: "Page", viewer: Viewer, kind: str) -> list[float]:
-    options = {"selector": viewer.canvas, "kind": kind, "steps": STEPS, "at": 0.5}
+def _frames(page: "Page", viewer: Viewer, kind: str, steps: int = STEPS) -> list[float]:
+    """Times between frames in ms, with one turn of the wheel in each."""
+    options = {"selector": viewer.canvas, "kind": kind, "steps": steps, "at": 0.5}
     frames: list[float] = page.evaluate(_FRAMES, options)
     return frames
 
@@ -164,13 +176,16 @@ def _p95(values: list[float]) -> float:
     return sorted(values)[int(0.95 * len(values))]
 
 
-def _renderer_bytes() -> int:
-    """Proportional memory of the largest renderer among this process's children: the page's."""
-    sizes = [0]
+def _memory() -> dict[str, int]:
+    """Proportional memory of the browser among this process's children: of its largest renderer, and of it all."""
+    renderers, whole = [0], 0
     for process in psutil.Process().children(recursive=True):
         try:
-            if "--type=renderer" in process.cmdline():
-                sizes.append(process.memory_full_info().pss)
-        except psutil.NoSuchProcess:
+            command, size = process.cmdline(), process.memory_full_info().pss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    return max(sizes)
+        if "chrom" in process.name():
+            whole += size
+        if "--type=renderer" in command:
+            renderers.append(size)
+    return {"renderer_bytes": max(renderers), "browser_bytes": whole}

@@ -7,13 +7,14 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.browser.conftest import Opened, Reports
 from tests.browser.traced_run import KERNELS, write_traced_run
 from vlmprof.model.results import RequestBreakdown, SegmentResult, read_breakdown, read_summary
 from vlmprof.model.run_folder import RunFolder
-from vlmprof.model.table_io import read_table
+from vlmprof.model.table_io import read_table, write_table
 
 pytestmark = pytest.mark.browser
 
@@ -395,3 +396,52 @@ def test_hostile_names_are_text_in_the_timeline_too(reports: Reports, tmp_path: 
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
     opened.check()
     page.close()
+
+
+def test_a_link_shows_the_same_flame_graph(timeline: Timeline, reports: Reports) -> None:
+    """View, order, search and the frame that was zoomed to, opened in another page."""
+    page = timeline.opened.page
+    page.get_by_label("what the flame graph shows").select_option("stage:vision_encoder")
+    page.get_by_label("order", exact=True).select_option("time")
+    page.locator("#flame").get_by_label("search").fill("apply")
+    canvas = page.locator("#flame canvas")
+    canvas.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "Enter"):
+        canvas.press(key)
+    page.locator("#flame").get_by_role("button", name="Copy link").click()
+    page.wait_for_url(re.compile("frame="))
+    names = ("view", "mode", "focus", "matches", "total-ns")
+    wanted = {name: timeline.opened.flame(name) for name in names}
+    other = reports.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    other.goto(page.url)
+    other.wait_for_selector(f"#flame canvas[data-focus='{wanted['focus']}']", state="attached")
+    shown = {name: other.locator("#flame canvas").get_attribute(f"data-{name}") for name in names}
+    other.close()
+    assert shown == wanted
+    assert wanted["focus"] != "all"
+
+
+def test_a_long_table_begins_short_and_sorts_filters_and_shows_all_of_its_rows(
+    reports: Reports, tmp_path: Path
+) -> None:
+    """Kernels of 100 names: 50 rows, the last by name on top, the one that is looked for, all."""
+    folder = write_traced_run(tmp_path / "run")
+    kernels = read_table(folder, "gpu_kernels")
+    names = pa.array([f"kernel_{number % 100:03d}" for number in range(kernels.num_rows)])
+    place = kernels.schema.get_field_index("name")
+    write_table(folder, "gpu_kernels", kernels.set_column(place, "name", names).cast(kernels.schema))
+    opened = reports.open(folder)
+    table = opened.page.locator("#gpu .table").first
+    rows = table.locator("tbody tr")
+    assert rows.count() == 50
+    head = table.locator("th button").first
+    head.click()
+    head.click()
+    assert "kernel_099" in rows.first.inner_text()
+    table.get_by_label("filter").fill("kernel_007")
+    assert rows.count() == 1
+    table.get_by_label("filter").fill("")
+    table.get_by_role("button", name="Show all 100").click()
+    assert rows.count() == 100
+    opened.check()
+    opened.page.close()

@@ -2,6 +2,7 @@
 
 import { el, onThemeChange, showTooltip, hideTooltip } from "./dom.js";
 import { FlameBrush, ROW_HEIGHT } from "./flame_brush.js";
+import { sizeCanvas } from "./canvas.js";
 
 const MIN_PIXELS = 0.5;
 const LABEL_PIXELS = 34;
@@ -28,7 +29,10 @@ export class FlameCanvas {
     this.canvas.addEventListener("click", (event) => this.click(event));
     this.canvas.addEventListener("keydown", (event) => this.key(event));
     new ResizeObserver(() => this.draw()).observe(this.scroller);
-    onThemeChange(() => this.draw());
+    onThemeChange(() => {
+      this.brush = null;
+      this.draw();
+    });
   }
 
   show(layout) {
@@ -90,16 +94,11 @@ export class FlameCanvas {
     const width = this.scroller.clientWidth;
     if (!this.layout || !width) return;
     const height = Math.max(1, this.layout.levels.length) * ROW_HEIGHT;
-    const scale = devicePixelRatio || 1;
-    this.canvas.style.height = `${height}px`;
-    this.canvas.width = Math.round(width * scale);
-    this.canvas.height = Math.round(height * scale);
-    const context = this.canvas.getContext("2d");
-    context.scale(scale, scale);
+    const context = sizeCanvas(this.canvas, width, height);
     context.font = "12px system-ui, sans-serif";
     context.textBaseline = "middle";
-    const brush = new FlameBrush(this.model, context);
-    for (const level of this.layout.levels) for (const node of level) this.drawNode(node, width, brush);
+    this.brush ??= new FlameBrush(this.model, context);
+    for (const level of this.layout.levels) for (const node of level) this.drawNode(node, width, this.brush);
   }
 
   // Left edge and width in pixels, cut to the canvas; null where nothing would be seen.

@@ -2,6 +2,7 @@
 
 import { cssColour } from "./dom.js";
 import { shortPath } from "./format.js";
+import { TextFitter } from "./text_fitter.js";
 
 export const ROW_HEIGHT = 20;
 
@@ -55,10 +56,12 @@ export function packageColour(name, variation = 0) {
     : `hsl(${hue} ${dark ? 45 : 68}% ${light}%)`;
 }
 
+// Good until the theme changes: asking for colours and measuring text is most of what a frame would cost.
 export class FlameBrush {
   constructor(model, context) {
     this.model = model;
     this.context = context;
+    this.fitter = new TextFitter(context);
     this.ink = cssColour("--ink");
     this.background = cssColour("--panel");
     this.match = cssColour("--match");
@@ -92,18 +95,9 @@ export class FlameBrush {
 
   label(text, box, top, faded) {
     const { context } = this;
-    const room = box.width - 9;
     context.fillStyle = this.ink;
     context.globalAlpha = faded ? 0.55 : 1;
-    context.fillText(this.fit(text, room), box.left + 4, top + ROW_HEIGHT / 2);
+    context.fillText(this.fitter.fit(text, box.width - 9), box.left + 4, top + ROW_HEIGHT / 2);
     context.globalAlpha = 1;
-  }
-
-  fit(text, room) {
-    if (text.length * 5 < room && this.context.measureText(text).width <= room) return text;
-    let length = Math.min(text.length, Math.ceil(room / 4));
-    while (length > 1 && this.context.measureText(`${text.slice(0, length)}…`).width > room)
-      length -= Math.max(1, length >> 4);
-    return `${text.slice(0, length)}…`;
   }
 }

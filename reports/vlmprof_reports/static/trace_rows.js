@@ -5,7 +5,6 @@ import { blend } from "./trace_colour.js";
 
 const FAINTEST = 0.28;
 const LABEL_PIXELS = 28;
-const ELLIPSIS_PIXELS = 11;
 
 export class RowPainter {
   // Width and height in device pixels, of which `scale` are one CSS pixel.
@@ -133,25 +132,5 @@ export class RowPainter {
     for (const x of this.ticks) context.fillRect(x, 0, 1, height);
     lines.forEach(({ top, bottom }, row) => context.drawImage(strip, 0, row, width, 1, 0, top, width, bottom - top));
     context.restore();
-  }
-}
-
-// Cuts text to a width; the widths of whole texts are kept, for measuring is what costs.
-export class TextFitter {
-  constructor(context) {
-    this.context = context;
-    this.widths = new Map();
-  }
-
-  fit(text, room) {
-    let width = this.widths.get(text);
-    if (width === undefined) {
-      if (this.widths.size > 20000) this.widths.clear();
-      width = this.context.measureText(text.slice(0, 400)).width;
-      this.widths.set(text, width);
-    }
-    if (width <= room) return text.slice(0, 400);
-    const length = Math.floor((Math.min(text.length, 400) * (room - ELLIPSIS_PIXELS)) / width);
-    return length > 0 ? `${text.slice(0, length)}…` : "";
   }
 }

@@ -2,7 +2,7 @@
 
 import { NS_PER_MS } from "./format.js";
 import { RowPainter } from "./trace_rows.js";
-import { sizeCanvas } from "./trace_canvas.js";
+import { sizeCanvas } from "./canvas.js";
 
 const MAP_LANE = 7;
 const MAP_TRACKS = 6;

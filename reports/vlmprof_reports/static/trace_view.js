@@ -9,10 +9,11 @@ import { SliceFinder } from "./trace_hit.js";
 import { TraceLabels } from "./trace_labels.js";
 import { TraceLayout } from "./trace_layout.js";
 import { drawArrows, drawMarks, drawOutline } from "./trace_overlay.js";
-import { RowPainter, TextFitter } from "./trace_rows.js";
+import { RowPainter } from "./trace_rows.js";
+import { TextFitter } from "./text_fitter.js";
 import { TraceMap, drawRuler, drawScale } from "./trace_ruler.js";
 import { TimeWindow } from "./trace_window.js";
-import { sizeCanvas } from "./trace_canvas.js";
+import { sizeCanvas } from "./canvas.js";
 
 export const GUTTER = 218;
 
