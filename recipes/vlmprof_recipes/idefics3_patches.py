@@ -3,7 +3,7 @@
 Several recipes share these patches: each asks in its call which of them is on.
 """
 
-from vlmprof.patching import Patch
+from vlmprof.patching import Original, Patch
 
 _PREPROCESS_PARAMETERS = (
     "self",
@@ -97,6 +97,7 @@ FEATURES = (
         parameters=("self", "pixel_values", "pixel_attention_mask", "remove_padding", "position_ids"),
         fingerprints=("d1aaeb2acc3f952b",),
         follows_switch=False,
+        earlier=(Original(("self", "pixel_values", "pixel_attention_mask"), "e6f5979004bcca38"),),
     ),
 )
 """Worker: the vision encoder itself."""

@@ -5,12 +5,12 @@ engine does not find it among the ids. It then decodes the prompt, puts thousand
 text and tokenizes the whole.
 """
 
-import json
 from typing import Any
 
 from vllm.multimodal.processing.processor import UpdateMode, _plan_prompt_updates_with
 
 from vlmprof.patching import PatchedCall
+from vlmprof_recipes.ids_apart import apart_from_text, is_apart
 
 
 def splice(
@@ -28,8 +28,8 @@ def splice(
         mm_prompt_updates,
         lambda update, start: processor._iter_text_matches(update, text, tokenizer, start_idx=start),
     )
-    apart = _apart_from_text(tokenizer)
-    if not apart or any(not _is_apart(each.update.content.full, apart) for each in matched):
+    apart = apart_from_text(tokenizer)
+    if not apart or any(not is_apart(each.update.content.full, apart) for each in matched):
         return call.original(
             processor, token_ids, mm_prompt_updates, encode_segments_separately=encode_segments_separately
         )
@@ -43,29 +43,3 @@ def splice(
         position = each.match.end_idx
     spliced += tokenizer.encode(text[position:], add_special_tokens=False)
     return spliced, result
-
-
-def _is_apart(full: list[int], apart: frozenset[int]) -> bool:
-    return len(full) > 0 and full[0] in apart and full[-1] in apart
-
-
-def _apart_from_text(tokenizer: Any) -> frozenset[int]:
-    """Ids that text on either side never changes and is never changed by; none where that is not certain.
-
-    Byte-level tokenizers cut special tokens out first and tokenize what is between them piece by piece;
-    others put a space in front of each piece.
-    """
-    backend = tokenizer.backend_tokenizer
-    steps = json.loads(backend.pre_tokenizer.__getstate__()) if backend.pre_tokenizer else {}
-    steps = steps.get("pretokenizers", [steps])
-    byte_level = steps[-1].get("type") == "ByteLevel" and not any(
-        step.get("add_prefix_space") for step in steps
-    )
-    normalizer = type(backend.normalizer).__name__
-    if not byte_level or normalizer not in ("NoneType", "NFC") or type(backend.model).__name__ != "BPE":
-        return frozenset()
-    return frozenset(
-        number
-        for number, token in backend.get_added_tokens_decoder().items()
-        if token.special and not (token.lstrip or token.rstrip or token.single_word or token.normalized)
-    )

@@ -24,13 +24,20 @@ def process_images(call: PatchedCall, processor: Any, mm_items: Any, hf_kwargs: 
     if not call.is_on(7):
         return call.original(processor, mm_items, hf_kwargs)
     hf_processor = processor.info.get_hf_processor(**kwargs)
-    pixels = [_pixels(processor, hf_processor, image, kwargs) for image in hf_data["images"]]
-    fields = {
-        "pixel_values": pixels[0] if len(pixels) == 1 else torch.cat(pixels),
-        "image_num_patches": torch.tensor([len(of_one) for of_one in pixels]),
-        "image_token_id": torch.tensor(hf_processor.image_token_id),
-    }
-    return processor._finalize_hf_mm_data({}, kwargs, passthrough, BatchFeature(fields))
+    fields = image_fields(processor, hf_processor, hf_data["images"], kwargs)
+    return processor._finalize_hf_mm_data({}, kwargs, passthrough, fields)
+
+
+def image_fields(processor: Any, hf_processor: Any, images: list[Image.Image], kwargs: Any) -> BatchFeature:
+    """What the engine's processor makes of images, without the text's fields."""
+    pixels = [_pixels(processor, hf_processor, image, kwargs) for image in images]
+    return BatchFeature(
+        {
+            "pixel_values": pixels[0] if len(pixels) == 1 else torch.cat(pixels),
+            "image_num_patches": torch.tensor([len(of_one) for of_one in pixels]),
+            "image_token_id": torch.tensor(hf_processor.image_token_id),
+        }
+    )
 
 
 def _is_rgb(image: Any) -> bool:

@@ -130,6 +130,7 @@ HF_FIELDS = _always(
     "internvl_fields:configure_fields",
     _FIELD_PARAMETERS,
     "b4ec56f1d3cae06d",
+    "3c203357279b1efb",
 )
 """API server: what of the tiles is sent to the worker, and under which names."""
 
@@ -183,6 +184,7 @@ HF_INPUTS = (
         "internvl_inputs:with_keywords",
         ("self", "kwargs"),
         "64a6018e63ddb744",
+        "5ba512e9fc14dd80",
     ),
     *_always(
         f"{_HF_MODEL}.extract_feature",

@@ -2,6 +2,7 @@
 
 from vlmprof.patching import Family, Need, Recipe, Standing
 from vlmprof_recipes import effects
+from vlmprof_recipes import vllm_26_patches as vllm_26
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM, VLLM_FROM_26
@@ -36,7 +37,7 @@ recipe = Recipe(
     fits={
         Family.IDEFICS3: (VLLM, TRANSFORMERS),
         Family.INTERNVL_CHAT: (VLLM_FROM_26,),
-        Family.INTERNVL_HF: (VLLM, TRANSFORMERS),
+        Family.INTERNVL_HF: (VLLM_FROM_26, TRANSFORMERS),
         Family.QWEN3_VL: (VLLM, TRANSFORMERS),
     },
     patches={
@@ -44,5 +45,14 @@ recipe = Recipe(
         Family.INTERNVL_CHAT: (*CHAT_TILES, *CACHE_KEYS),
         Family.INTERNVL_HF: (*HF_PREPROCESS, *HF_JOIN, *CACHE_KEYS),
         Family.QWEN3_VL: (*PATCHIFY, *CACHE_KEYS),
+    },
+    earlier={
+        Family.IDEFICS3: vllm_26.row(*PREPROCESS, *vllm_26.IDEFICS3_FIELDS),
+        Family.QWEN3_VL: vllm_26.row(
+            standing=Standing(
+                Need.NOT_APPLICABLE,
+                "patches are float32 before vLLM normalizes on the device: moving rows whole is no faster",
+            )
+        ),
     },
 )

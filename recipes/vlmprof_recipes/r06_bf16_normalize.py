@@ -2,6 +2,7 @@
 
 from vlmprof.patching import Exactness, Family, Need, Recipe, Standing
 from vlmprof_recipes import effects
+from vlmprof_recipes import vllm_26_patches as vllm_26
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
@@ -10,6 +11,8 @@ from vlmprof_recipes.idefics3_patches import FIELDS, INPUTS, PREPROCESS
 _NORMALIZES = (
     "rescale_and_normalize computes in float32; no patch here yet: recipe 8 takes it out of the processor"
 )
+
+_NORMALIZES_QWEN = "Qwen2VLImageProcessor computes in float32; no patch here for vLLM 0.26"
 
 recipe = Recipe(
     number=6,
@@ -36,4 +39,8 @@ recipe = Recipe(
     "0.00148, where float32 rounded once has 0.00146; at most 0.004 from the engine's, a bfloat16 step below 1.",
     fits={Family.IDEFICS3: (VLLM, TRANSFORMERS)},
     patches={Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS)},
+    earlier={
+        Family.IDEFICS3: vllm_26.row(*PREPROCESS, *vllm_26.IDEFICS3_FIELDS, *vllm_26.IDEFICS3_INPUTS),
+        Family.QWEN3_VL: vllm_26.row(standing=Standing(Need.NEEDED, _NORMALIZES_QWEN)),
+    },
 )

@@ -2,11 +2,18 @@
 
 from vlmprof.patching import Family, Need, Recipe, Standing
 from vlmprof_recipes import effects
+from vlmprof_recipes import vllm_26_patches as vllm_26
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
 from vlmprof_recipes.internvl_patches import CHAT_TEXT, HF_IMAGES
 from vlmprof_recipes.qwen3_vl_patches import TEXT
+
+_DUMMY_TEXT = Standing(
+    Need.NEEDED,
+    "BaseMultiModalProcessor._apply_hf_processor_mm_only: a text beside the images is expanded and tokenized, "
+    "its ids are unused",
+)
 
 recipe = Recipe(
     number=7,
@@ -41,5 +48,21 @@ recipe = Recipe(
         Family.INTERNVL_CHAT: (*CHAT_TEXT, *CACHE_KEYS),
         Family.INTERNVL_HF: (*HF_IMAGES, *CACHE_KEYS),
         Family.QWEN3_VL: (*TEXT, *CACHE_KEYS),
+    },
+    earlier={
+        Family.IDEFICS3: vllm_26.row(*vllm_26.IDEFICS3_TEXT, standing=_DUMMY_TEXT),
+        Family.INTERNVL_CHAT: vllm_26.row(
+            *vllm_26.INTERNVL_CHAT_TEXT,
+            standing=Standing(
+                Need.NEEDED,
+                "BaseMultiModalProcessor._apply_prompt_updates and _apply_hf_processor_mm_only tokenize both "
+                "the expanded prompt and a text that goes with the images",
+            ),
+        ),
+        Family.INTERNVL_HF: vllm_26.row(
+            *vllm_26.INTERNVL_HF_IMAGES,
+            standing=Standing(Need.NEEDED, "InternS1MultiModalProcessor._call_hf_processor"),
+        ),
+        Family.QWEN3_VL: vllm_26.row(*vllm_26.QWEN3_VL_TEXT, standing=_DUMMY_TEXT),
     },
 )

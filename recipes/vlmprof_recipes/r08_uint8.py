@@ -2,6 +2,7 @@
 
 from vlmprof.patching import Family, Need, Recipe, Standing
 from vlmprof_recipes import effects
+from vlmprof_recipes import vllm_26_patches as vllm_26
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM, VLLM_FROM_26
@@ -49,5 +50,14 @@ recipe = Recipe(
         Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS),
         Family.INTERNVL_CHAT: (*CHAT_TILES, *CHAT_FIELDS, *CACHE_KEYS, *CHAT_INPUTS),
         Family.INTERNVL_HF: (*HF_PREPROCESS, *HF_IMAGES, *HF_FIELDS, *CACHE_KEYS, *HF_INPUTS),
+    },
+    earlier={
+        Family.IDEFICS3: vllm_26.row(*PREPROCESS, *vllm_26.IDEFICS3_FIELDS, *vllm_26.IDEFICS3_INPUTS),
+        Family.INTERNVL_HF: vllm_26.row(*HF_PREPROCESS, *vllm_26.INTERNVL_HF_IMAGES, *HF_FIELDS, *HF_INPUTS),
+        Family.QWEN3_VL: vllm_26.row(
+            standing=Standing(
+                Need.NEEDED, "Qwen2VLImageProcessor normalizes in float32; no patch here for vLLM 0.26"
+            )
+        ),
     },
 )

@@ -2,6 +2,7 @@
 
 from vlmprof.patching import Family, Need, Recipe, Standing
 from vlmprof_recipes import effects
+from vlmprof_recipes import vllm_26_patches as vllm_26
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM
@@ -29,4 +30,9 @@ recipe = Recipe(
     processes=("api_server", "worker"),
     fits={Family.IDEFICS3: (VLLM, TRANSFORMERS)},
     patches={Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS, *FEATURES)},
+    earlier={
+        Family.IDEFICS3: vllm_26.row(
+            *PREPROCESS, *vllm_26.IDEFICS3_FIELDS, *vllm_26.IDEFICS3_INPUTS, *FEATURES
+        )
+    },
 )

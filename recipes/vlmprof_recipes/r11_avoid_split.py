@@ -2,6 +2,7 @@
 
 from vlmprof.patching import Family, Need, Recipe, Standing
 from vlmprof_recipes import effects
+from vlmprof_recipes import vllm_26_patches as vllm_26
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM, VLLM_FROM_26
@@ -32,11 +33,12 @@ recipe = Recipe(
     fits={
         Family.IDEFICS3: (VLLM, TRANSFORMERS),
         Family.INTERNVL_CHAT: (VLLM_FROM_26,),
-        Family.INTERNVL_HF: (VLLM, TRANSFORMERS),
+        Family.INTERNVL_HF: (VLLM_FROM_26, TRANSFORMERS),
     },
     patches={
         Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS),
         Family.INTERNVL_CHAT: (*CHAT_TILES, *CACHE_KEYS),
         Family.INTERNVL_HF: (*HF_CROP, *CACHE_KEYS),
     },
+    earlier={Family.IDEFICS3: vllm_26.row(*PREPROCESS, *vllm_26.IDEFICS3_FIELDS)},
 )

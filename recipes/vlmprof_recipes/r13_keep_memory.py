@@ -1,13 +1,13 @@
 """Recipe 13: processes keep the memory of large tensors from one request to the next."""
 
-from vlmprof.patching import Family, Need, Patch, Recipe, Standing
+from vlmprof.patching import Family, Need, Original, Patch, Recipe, Standing
 from vlmprof_recipes import effects
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
-from vlmprof_recipes.engine_versions import VLLM
+from vlmprof_recipes.engine_versions import VLLM_FROM_26
 
 
-def _at_each_request(target: str, parameters: tuple[str, ...], fingerprint: str) -> Patch:
+def _at_each_request(target: str, parameters: tuple[str, ...], fingerprint: str, *earlier: Original) -> Patch:
     return Patch(
         target=target,
         replacement="vlmprof_recipes.allocator:keep_memory",
@@ -15,12 +15,26 @@ def _at_each_request(target: str, parameters: tuple[str, ...], fingerprint: str)
         fingerprints=(fingerprint,),
         # Each process must also notice that the recipe was switched off.
         follows_switch=False,
+        earlier=earlier,
     )
 
 
 _MULTIMODAL = ("prompt", "mm_data", "mm_uuids", "mm_processor_kwargs", "media_io_kwargs", "skip_mm_cache")
+_MULTIMODAL_26 = (
+    "prompt",
+    "mm_data",
+    "mm_uuids",
+    "mm_processor_kwargs",
+    "tokenization_kwargs",
+    "skip_mm_cache",
+)
 _PATCHES = (
-    _at_each_request("vllm.renderers.base:BaseRenderer._process_multimodal", _MULTIMODAL, "2958b4b4ae23ca56"),
+    _at_each_request(
+        "vllm.renderers.base:BaseRenderer._process_multimodal",
+        _MULTIMODAL,
+        "2958b4b4ae23ca56",
+        Original(("self", *_MULTIMODAL_26), "6329f194f796c438"),
+    ),
     _at_each_request(
         "vllm.v1.engine.core:EngineCore.preprocess_add_request", ("request",), "e3a96663563dcf93"
     ),
@@ -48,6 +62,6 @@ recipe = Recipe(
         effects.KEEP_MEMORY, note="counts the image processor alone: messages between processes gain too"
     ),
     processes=("api_server", "engine_core", "worker"),
-    fits=dict.fromkeys(Family, (VLLM,)),
+    fits=dict.fromkeys(Family, (VLLM_FROM_26,)),
     patches=dict.fromkeys(Family, _PATCHES),
 )

@@ -2,6 +2,7 @@
 
 from vlmprof.patching import Exactness, Family, Need, Recipe, Standing
 from vlmprof_recipes import effects
+from vlmprof_recipes import vllm_26_patches as vllm_26
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import VLLM
@@ -37,4 +38,12 @@ recipe = Recipe(
     needs=(8, 10),
     fits={Family.IDEFICS3: (VLLM,)},
     patches={Family.IDEFICS3: (*INPUTS, *FEATURES, *IDEFICS3_EMBEDDINGS, *CACHE_KEYS)},
+    earlier={
+        Family.IDEFICS3: vllm_26.row(*vllm_26.IDEFICS3_INPUTS, *FEATURES, *IDEFICS3_EMBEDDINGS),
+        Family.QWEN3_VL: vllm_26.row(
+            standing=Standing(
+                Need.NEEDED, "Qwen3_VisionPatchEmbed takes normalized patches; no patch here for vLLM 0.26"
+            )
+        ),
+    },
 )

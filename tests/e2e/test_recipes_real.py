@@ -23,16 +23,14 @@ from vlmprof.session.journal import read_requests
 from vlmprof.workload.chat import ChatOptions, chat_request
 from vlmprof.workload.images import generated_images
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("fitting_recipes")]
+pytestmark = pytest.mark.e2e
 
 Run = Callable[..., Outcome]
 _QUICK = ("--cpu-profiler", "none", "--gpu-profiler", "none")
 
 
 @pytest.fixture(scope="module")
-def trial(
-    fitting_recipes: None, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[RunFolder, Outcome]]:
+def trial(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunFolder, Outcome]]:
     """`vlmprof run CHECKPOINT --ab all`: two rounds of A, A2 and B with two requests each."""
     root = tmp_path_factory.mktemp("trial")
     load = ["--requests", 4, "--warmup", 1, "--rounds", 2, "--per-block", 2, *_QUICK]

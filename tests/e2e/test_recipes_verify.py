@@ -12,10 +12,12 @@ import pytest
 from tests.e2e.conftest import ENGINE_ARGS
 from tests.e2e.vlmprof_process import Outcome
 from vlmprof.errors import RecipeMisfit
-from vlmprof.patching import Exactness, Family, Switching
+from vlmprof.patching import Family
 from vlmprof.patching.registry import check_together, load_recipes
+from vlmprof.patching.selection import EXACT, select
+from vlmprof.patching.source import InstalledSource
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("fitting_recipes")]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("real_engine")]
 
 _IMAGES = Path(__file__).parents[3] / "shared" / "data" / "images"
 _PHOTOS = "airockchip"
@@ -48,14 +50,9 @@ def _refused(checks: list[dict[str, object]]) -> set[str]:
 def _combinations() -> list[list[int]]:
     """Every set of the paper's exact recipes for SmolVLM that may be on together."""
     recipes, family = load_recipes(), Family.IDEFICS3
-    exact = [
-        number
-        for number, recipe in recipes.items()
-        if number <= _LAST_OF_PAPER
-        and recipe.patches_for(family)
-        and recipe.exactness is Exactness.EXACT
-        and recipe.switching is Switching.LIVE
-    ]
+    fitting = select(EXACT, recipes, [family], InstalledSource()).numbers
+    exact = [number for number in fitting if number <= _LAST_OF_PAPER]
+    assert {1, 8, 10, 11} <= set(exact)
     every = chain.from_iterable(combinations(exact, size) for size in range(1, len(exact) + 1))
     allowed = []
     for numbers in every:

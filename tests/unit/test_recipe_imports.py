@@ -12,8 +12,16 @@ _PROGRAM = """
 import importlib, json
 from vlmprof.patching import Family, PatchSet, RecipeSwitch
 from vlmprof.patching.registry import load_recipes
+from vlmprof.patching.selection import select
+from vlmprof.patching.source import InstalledSource
 
 recipes = load_recipes()
+taken = select("all", recipes, list(Family), InstalledSource())
+# A library of another version is a reason; a function that the recipe does not know is none.
+for number, reason in taken.refused.items():
+    assert not recipes[number].patches or reason.endswith("is installed"), reason
+assert not [pair for pair in taken.misfits if recipes[pair[0]].patches_for(pair[1])], taken.misfits
+recipes = {number: recipes[number] for number in taken.numbers}
 patches = PatchSet(list(recipes.values()), RecipeSwitch.private(), *Family)
 patches.apply()
 importlib.import_module("vllm.entrypoints.openai.api_server")

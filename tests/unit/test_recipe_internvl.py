@@ -28,7 +28,7 @@ from tests.unit.shared_data import shared_file  # noqa: E402
 from vlmprof.errors import RecipeMisfit  # noqa: E402
 from vlmprof.patching import Family, PatchSet, RecipeSwitch  # noqa: E402
 from vlmprof.patching.registry import check_together, load_recipes  # noqa: E402
-from vlmprof_recipes.internvl_chat_text import _apart_from_text  # noqa: E402
+from vlmprof_recipes.ids_apart import apart_from_text  # noqa: E402
 from vlmprof_recipes.internvl_inputs import (  # noqa: E402
     normalized_after_rescaling,
     normalized_with_rescaling,
@@ -43,7 +43,11 @@ _NORMALIZED = {
     Family.INTERNVL_CHAT: normalized_after_rescaling,
     Family.INTERNVL_HF: normalized_with_rescaling,
 }
-_VIA_TEXT = "vllm.model_executor.models.internvl:InternVLMultiModalProcessor._apply_prompt_updates_via_text"
+# vLLM 0.26 has one function where later versions have one for the ids and one for the text.
+_HAS_VIA_TEXT = hasattr(InternVLMultiModalProcessor, "_apply_prompt_updates_via_text")
+_SPLICED = f"_apply_prompt_updates{'_via_text' * _HAS_VIA_TEXT}"
+_VIA_TEXT = f"vllm.model_executor.models.internvl:InternVLMultiModalProcessor.{_SPLICED}"
+_MATCHES = f"_apply_token_matches{'_with_placeholders' * _HAS_VIA_TEXT}"
 _SIZES = [(640, 480), (480, 640), (1920, 1080), (37, 100), (1, 1), (448, 448), (1800, 40), (40, 1800)]
 _ODD = [
     "CMYK_color_no_profile",
@@ -219,9 +223,10 @@ def test_ids_of_an_image_are_spliced_into_the_prompt_as_the_tokenizer_would_find
     family = Family.INTERNVL_CHAT
 
     def not_found(_processor: Any, token_ids: list[int], updates: Any) -> Any:
-        return token_ids, {modality: [None] * len(each) for modality, each in updates.items()}, {}
+        found = {modality: [None] * len(each) for modality, each in updates.items()}
+        return (token_ids, found, {}) if _HAS_VIA_TEXT else (token_ids, found)
 
-    monkeypatch.setattr(InternVLMultiModalProcessor, "_apply_token_matches_with_placeholders", not_found)
+    monkeypatch.setattr(InternVLMultiModalProcessor, _MATCHES, not_found)
     images = [_image(640, 480, 1), _image(448, 448, 2)][: text.count("<image>")]
     expected = processed(processors[family], images, text)
     before = installed[family][1].counts()[_VIA_TEXT].calls
@@ -236,14 +241,14 @@ def test_a_tokenizer_that_puts_spaces_before_pieces_of_text_is_left_alone(
 ) -> None:
     """InternLM2's does; of it the pieces' ids are not those of the whole."""
     backend = processors[Family.INTERNVL_CHAT].info.get_tokenizer().backend_tokenizer
-    assert _apart_from_text(SimpleNamespace(backend_tokenizer=backend))
+    assert apart_from_text(SimpleNamespace(backend_tokenizer=backend))
     spaced = SimpleNamespace(
         model=backend.model,
         normalizer=None,
         pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True),
         get_added_tokens_decoder=backend.get_added_tokens_decoder,
     )
-    assert not _apart_from_text(SimpleNamespace(backend_tokenizer=spaced))
+    assert not apart_from_text(SimpleNamespace(backend_tokenizer=spaced))
 
 
 def test_arrays_beside_images_never_meet_uint8_tiles(

@@ -10,11 +10,27 @@ import pytest
 from vlmprof.errors import RecipeMisfit
 from vlmprof.patching import Family, Need, Patch, PatchSet, Recipe, RecipeSwitch
 from vlmprof.patching.registry import check_together, load_recipes
+from vlmprof.patching.source import InstalledSource
+from vlmprof.patching.versions import check_versions
 
 _RECIPES = load_recipes()
 _NUMBERS = (3, 6, 13, 14, 15)
+
+
+def _is_for_installed_versions(recipe: Recipe, family: Family) -> bool:
+    """Recipe 3 is refused beside a torchvision that has no Lanczos."""
+    try:
+        check_versions(recipe, family, InstalledSource())
+    except RecipeMisfit:
+        return False
+    return True
+
+
 _PLACES = [
-    (number, family) for number in _NUMBERS for family in Family if _RECIPES[number].patches_for(family)
+    (number, family)
+    for number in _NUMBERS
+    for family in Family
+    if _RECIPES[number].patches_for(family) and _is_for_installed_versions(_RECIPES[number], family)
 ]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the models' extra is not installed")
 pytest.importorskip("vllm", reason="vLLM is not installed")
+pytest.importorskip("torchvision", "0.27", reason="Lanczos' filter for tensors, without which 3 is refused")
 idefics3 = pytest.importorskip("transformers.models.idefics3.image_processing_idefics3")
 
 from transformers.image_processing_utils import BatchFeature  # noqa: E402

@@ -1,6 +1,7 @@
 """`vlmprof recipes list` and `show`: what each recipe is, and whether a model and an engine still need it."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command("verify")(verify_recipes)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Python = Annotated[Path | None, typer.Option(help="Interpreter that has the engine.")]
 _FAMILY_NAMES = {
     "IDEFICS3": "smolvlm",
     "INTERNVL_CHAT": "internvl-chat",
@@ -43,16 +45,16 @@ def list_recipes(
     *,
     model: Annotated[str | None, typer.Option(help="A checkpoint: what is true of its family.")] = None,
     family: Annotated[str | None, typer.Option(help=f"One of {', '.join(_FAMILY_NAMES.values())}.")] = None,
+    python: Python = None,
     as_json: AsJson = False,
 ) -> None:
     """Show every recipe: still needed or not, exact or not, and whether it fits what is installed."""
     from rich.console import Console
 
     from vlmprof.patching.registry import load_recipes
-    from vlmprof.patching.source import InstalledSource
 
-    families, installed = _asked_for(model, family), InstalledSource()
-    recipes = list(load_recipes().values())
+    families, installed = _asked_for(model, family), _installed(python)
+    recipes = list(load_recipes(installed).values())
     if as_json:
         documents = [_document(recipe, families, installed) for recipe in recipes]
         typer.echo(json.dumps({"recipes": documents}, indent=2))
@@ -71,16 +73,19 @@ def list_recipes(
 
 @app.command("show")
 def show_recipe(
-    number: Annotated[str, typer.Argument(help="The recipe's number.")], *, as_json: AsJson = False
+    number: Annotated[str, typer.Argument(help="The recipe's number.")],
+    *,
+    python: Python = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show one recipe: what the paper says, what it means here, and what it changes where."""
     from rich.console import Console
 
     from vlmprof.patching import Family
     from vlmprof.patching.registry import load_recipes
-    from vlmprof.patching.source import InstalledSource
 
-    recipe, installed = _numbered(number, load_recipes()), InstalledSource()
+    installed = _installed(python)
+    recipe = _numbered(number, load_recipes(installed))
     if as_json:
         typer.echo(json.dumps(_document(recipe, list(Family), installed), indent=2))
         return
@@ -90,6 +95,14 @@ def show_recipe(
     for family in Family:
         _print_standing(console, recipe, family, installed)
     console.print(f"\nTry it   [bold]{_command(recipe)}[/]\n")
+
+
+def _installed(python: Path | None) -> "InstalledSource":
+    """What an interpreter has; this one's without starting it."""
+    from vlmprof.engines.vllm import find_vllm
+    from vlmprof.patching.source import InstalledSource
+
+    return InstalledSource() if python is None else InstalledSource(find_vllm(python).search_path)
 
 
 def _asked_for(model: str | None, family: str | None) -> list["Family"]:

@@ -9,6 +9,7 @@ from vlmprof.patching.launch import Launch
 from vlmprof.patching.patch import Original, Patch, fingerprint
 from vlmprof.patching.patch_set import PatchCounts, PatchedCall, PatchSet
 from vlmprof.patching.recipe import (
+    Earlier,
     Exactness,
     Fits,
     Need,
@@ -22,6 +23,7 @@ __all__ = [
     "SWITCH_VARIABLE",
     "Adds",
     "Diagnosis",
+    "Earlier",
     "Effect",
     "Exactness",
     "Family",

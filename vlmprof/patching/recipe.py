@@ -55,6 +55,21 @@ class Fits:
     below: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """A recipe's row for one family as it is in earlier versions of the engine.
+
+    Attributes:
+        fits: the versions, of the engine first: where that is installed, this row holds.
+        patches: what is replaced there; nothing where the recipe has no patch for it.
+        standing: None where it is that of later versions.
+    """
+
+    fits: tuple[Fits, ...]
+    patches: tuple[Patch, ...] = ()
+    standing: Standing | None = None
+
+
 Diagnose = Callable[[RunFolder], Diagnosis]
 PrepareLaunch = Callable[[], Launch]
 """Makes ready what a server needs, which may take minutes, and says how to start it; raises ToolMissing."""
@@ -72,6 +87,7 @@ class Recipe:
         tolerance: for a recipe that is not exact, by how much outputs may differ and why.
         fits: versions that the patches of a family were written for.
         patches: of each family; absent where no change of ours is left to make: `standing` says why.
+        earlier: rows of families whose engine was another one; `as_in` of `versions` puts them in their place.
         launch: for a recipe that is switched by restart, how a server with it is started.
         baseline: for a recipe that an engine has upstream, how a server with the old behaviour is started,
             by the family that it is old for.
@@ -92,6 +108,7 @@ class Recipe:
     conflicts: tuple[int, ...] = ()
     fits: Mapping[Family, tuple[Fits, ...]] = field(default_factory=dict)
     patches: Mapping[Family, tuple[Patch, ...]] = field(default_factory=dict)
+    earlier: Mapping[Family, Earlier] = field(default_factory=dict)
     launch: PrepareLaunch | None = None
     baseline: Mapping[Family, Launch] = field(default_factory=dict)
 

@@ -7,17 +7,23 @@ from vlmprof.errors import RecipeMisfit, UsageError
 from vlmprof.patching.availability import has_change
 from vlmprof.patching.family import Family
 from vlmprof.patching.recipe import Recipe
+from vlmprof.patching.source import InstalledSource
+from vlmprof.patching.versions import Versions, as_in
 
 ENTRY_POINT_GROUP = "vlmprof.recipes"
 
 
-def load_recipes() -> dict[int, Recipe]:
-    """Every recipe that an installed package offers, by number, in order.
+def load_recipes(versions: Versions | None = None) -> dict[int, Recipe]:
+    """Every recipe that an installed package offers, by number, in order, as it stands in an engine.
+
+    Args:
+        versions: of the engine and its libraries; None for those of this interpreter.
 
     Raises:
         RecipeMisfit: two packages offer the same number.
     """
     recipes: dict[int, Recipe] = {}
+    engine = InstalledSource() if versions is None else versions
     for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         recipe: Recipe = entry.load()
         if recipe.number in recipes and recipes[recipe.number] is not recipe:
@@ -26,7 +32,7 @@ def load_recipes() -> dict[int, Recipe]:
                 hint=f"uninstall one of the packages that offer {ENTRY_POINT_GROUP}",
             )
         recipes[recipe.number] = recipe
-    return dict(sorted(recipes.items()))
+    return {number: as_in(recipe, engine) for number, recipe in sorted(recipes.items())}
 
 
 def parse_numbers(text: str, recipes: Mapping[int, Recipe]) -> tuple[int, ...]:

@@ -28,10 +28,11 @@ def start(text: str) -> PatchSet:
         UsageError: no recipe has one of the numbers.
         RecipeMisfit: numbers that cannot be applied exactly as meant: the engine must not start without them.
     """
-    recipes = load_recipes()
+    installed = InstalledSource()
+    recipes = load_recipes(installed)
     named = os.environ.get(FAMILY_VARIABLE)
     families = (Family[named],) if named else tuple(Family)
-    selection = select(text, recipes, families, InstalledSource())
+    selection = select(text, recipes, families, installed)
     patches = PatchSet(
         [recipes[number] for number in selection.numbers],
         _switch(selection),

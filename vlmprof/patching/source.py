@@ -36,12 +36,17 @@ class InstalledSource:
 
     def __init__(self, search_path: Sequence[str] | None = None) -> None:
         self._search_path = list(sys.path if search_path is None else search_path)
+        self._versions: dict[str, str | None] = {}
 
     def version(self, distributions: Sequence[str]) -> tuple[str, str] | None:
         """Name and version of the first of several distributions that is installed."""
         for name in distributions:
-            for found in importlib.metadata.distributions(name=name, path=self._search_path):
-                return name, found.version
+            if name not in self._versions:
+                found = importlib.metadata.distributions(name=name, path=self._search_path)
+                self._versions[name] = next((each.version for each in found), None)
+            version = self._versions[name]
+            if version is not None:
+                return name, version
         return None
 
     def function(self, target: str) -> SourceFunction | None:

@@ -1,12 +1,51 @@
 """Whether a recipe was written for what is installed: versions, parameters and source of what it replaces."""
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
 from vlmprof.errors import RecipeMisfit
 from vlmprof.patching.family import Family
 from vlmprof.patching.patch import absent, check_known
-from vlmprof.patching.recipe import Fits, Recipe
+from vlmprof.patching.recipe import Earlier, Fits, Recipe
 from vlmprof.patching.source import InstalledSource
+
+_Row = TypeVar("_Row")
+
+
+class Versions(Protocol):
+    """Versions of distributions: of what is installed, or of what a run was made with."""
+
+    def version(self, distributions: Sequence[str]) -> tuple[str, str] | None: ...
+
+
+def as_in(recipe: Recipe, versions: Versions) -> Recipe:
+    """A recipe with the rows that hold in these versions; those of later ones where the engine is not known."""
+    rows = {family: row for family, row in recipe.earlier.items() if _holds(row.fits[0], versions)}
+    if not rows:
+        return recipe
+    standing = {family: row.standing for family, row in rows.items() if row.standing is not None}
+    return replace(
+        recipe,
+        standing={**recipe.standing, **standing},
+        fits=_with_rows(recipe.fits, {family: row.fits for family, row in rows.items()}, rows),
+        patches=_with_rows(recipe.patches, {family: row.patches for family, row in rows.items()}, rows),
+        earlier={},
+    )
+
+
+def _with_rows(
+    later: Mapping[Family, _Row], earlier: Mapping[Family, _Row], rows: Mapping[Family, Earlier]
+) -> dict[Family, _Row]:
+    """Rows of later versions but for families with earlier ones, which are left out where they change nothing."""
+    kept = {family: row for family, row in later.items() if family not in rows}
+    return kept | {family: row for family, row in earlier.items() if rows[family].patches}
+
+
+def _holds(fits: Fits, versions: Versions) -> bool:
+    found = versions.version(fits.distributions)
+    return found is not None and _is_within(fits, found[1])
 
 
 def check_recipe(recipe: Recipe, family: Family, installed: InstalledSource) -> None:
@@ -49,13 +88,17 @@ def _check(recipe: Recipe, fits: Fits, installed: InstalledSource) -> str:
             hint=f"run vlmprof in the environment of {fits.distributions[0]}",
         )
     name, version = found
-    if not _numbers(fits.at_least) <= _numbers(version) < _numbers(fits.below):
+    if not _is_within(fits, version):
         raise RecipeMisfit(
             f"recipe {recipe.number} fits {name} {fits.at_least} up to, not including, {fits.below}; "
             f"{version} is installed",
             hint="leave the recipe out, or install a version that fits",
         )
     return f"{name} {version}"
+
+
+def _is_within(fits: Fits, version: str) -> bool:
+    return _numbers(fits.at_least) <= _numbers(version) < _numbers(fits.below)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -57,8 +57,9 @@ def _plan(options: LadderOptions) -> tuple[Family, LadderPlan]:
     run = options.run
     engine = find_vllm(run.python)
     family = family_of_model(described_by_hub(resolve_model(run.model), engine))
-    recipes = load_recipes()
-    selection = select(run.recipes.strip() or ALL, recipes, [family], InstalledSource(engine.search_path))
+    installed = InstalledSource(engine.search_path)
+    recipes = load_recipes(installed)
+    selection = select(run.recipes.strip() or ALL, recipes, [family], installed)
     plan = plan_ladder(
         family,
         selection.numbers,

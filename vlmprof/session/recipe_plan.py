@@ -96,8 +96,8 @@ def plan_recipes(options: RunOptions, model: ModelInfo, engine: VllmInstallation
     if not any(text.strip() for text in texts.values()):
         return RecipePlan()
     family = family_of_model(described_by_hub(model, engine))
-    recipes = load_recipes()
     installed = InstalledSource(engine.search_path)
+    recipes = load_recipes(installed)
     chosen = {
         arm: select(text, recipes, [family], installed) if text.strip() else Selection(())
         for arm, text in texts.items()

@@ -104,8 +104,9 @@ def verify(options: VerifyOptions, progress: Progress) -> Verification:
 def _subject(options: VerifyOptions) -> _Subject:
     engine = find_vllm(options.python)
     model = described_by_hub(resolve_model(options.model), engine)
-    family, recipes = family_of_model(model), load_recipes()
-    selection = select(options.recipes, recipes, [family], InstalledSource(engine.search_path))
+    installed = InstalledSource(engine.search_path)
+    family, recipes = family_of_model(model), load_recipes(installed)
+    selection = select(options.recipes, recipes, [family], installed)
     live = [number for number in selection.numbers if recipes[number].patches_for(family)]
     sets = [tuple(sorted(_with_needs(number, recipes))) for number in live]
     if len(live) > 1:
