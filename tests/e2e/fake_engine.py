@@ -75,7 +75,8 @@ def _serve(options: argparse.Namespace) -> None:
             if options.refuse_from is not None and count >= options.refuse_from:
                 self._reply(400, b'{"error": {"message": "no image wanted"}}')
                 return
-            time.sleep(options.first_token_s)
+            _encode_image(options.first_token_s / 2)
+            _prefill(options.first_token_s / 2)
             self._reply(200, _stream())
 
         def _is_refused(self) -> bool:
@@ -96,6 +97,14 @@ def _serve(options: argparse.Namespace) -> None:
             return
 
     ThreadingHTTPServer((options.host, options.port), Handler).serve_forever()
+
+
+def _encode_image(takes_s: float) -> None:
+    time.sleep(takes_s)
+
+
+def _prefill(takes_s: float) -> None:
+    time.sleep(takes_s)
 
 
 def _models(options: argparse.Namespace) -> bytes:

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from vlmprof.analysis.hot import critical_time, hot_functions
+from vlmprof.analysis.hot import critical_time, hot_functions, window_time
 from vlmprof.analysis.stack_table import StackTable, read_stacks
 from vlmprof.model.request import Phase
 from vlmprof.model.results import RequestBreakdown, SegmentResult
@@ -134,3 +134,31 @@ def test_a_run_without_samples_has_no_hot_functions(requests: list[RequestBreakd
     critical = critical_time(requests, _samples(), stacks)
     assert critical.sampled_ns == 0
     assert hot_functions(critical, stacks, 10) == []
+
+
+def test_without_spans_what_threads_did_while_requests_waited_is_hot() -> None:
+    """Requests [0, 10) and [20, 30): 4 + 4 ns of resize inside them, 6 ns of main; the rest lies outside."""
+    requests = [_request(("unattributed", 0, 10, 0)), _request(("unattributed", 20, 30, 0))]
+    samples = _samples((TID, 0, 6, 8), (TID, 1, 26, 9), (TID, 2, 20, 6), (TID, 2, 12, 5))
+    hot = hot_functions(window_time(requests, samples, _stacks()), _stacks(), 9)
+    assert {function.function: function.self_ns * 2 for function in hot} == {"resize": 8, "main": 6}
+
+
+def test_requests_that_overlap_share_their_time() -> None:
+    """[0, 10) and [5, 20): a sample of [0, 20) is 20 ns, not 25; one of another function shows that it moves."""
+    requests = [_request(("unattributed", 0, 10, 0)), _request(("unattributed", 5, 20, 0))]
+    samples = _samples((TID, 0, 0, 18), (TID, 2, 18, 2))
+    assert window_time(requests, samples, _stacks()).sampled_ns == 20
+
+
+def test_a_thread_that_stays_in_one_function_waits() -> None:
+    """It calls native code that no stack shows; beside it a thread that moves."""
+    requests = [_request(("unattributed", 0, 100, 0))]
+    samples = _samples((TID, 3, 0, 50), (TID, 3, 50, 50), (OTHER_TID, 0, 0, 50), (OTHER_TID, 2, 50, 50))
+    assert set(window_time(requests, samples, _stacks()).tid.tolist()) == {OTHER_TID}
+
+
+def test_without_requests_or_samples_nothing_is_hot() -> None:
+    """No profiled request, and a sampler that saw nothing."""
+    assert window_time([], _samples((TID, 0, 0, 5)), _stacks()).sampled_ns == 0
+    assert window_time([_request(("unattributed", 0, 10, 0))], _samples(), _stacks()).sampled_ns == 0

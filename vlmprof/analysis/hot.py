@@ -14,6 +14,7 @@ from vlmprof.model.stages import STAGE_IDS, UNATTRIBUTED
 
 STAGE_INDEX = {stage_id: index for index, stage_id in enumerate(STAGE_IDS)}
 LINES_PER_FUNCTION = 5
+_MOTIONLESS_SHARE = 0.999
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +139,13 @@ def window_time(requests: Sequence[RequestBreakdown], samples: Any, stacks: Stac
     ends_ns = sampled_ns + as_ints(samples["duration_ns"])
     inside_ns = _covered_ns(ends_ns, start_ns, end_ns) - _covered_ns(sampled_ns, start_ns, end_ns)
     row = stacks.rows(as_ints(samples["stack_id"]))
-    works = (inside_ns > 0) & (row >= 0) & (stacks.depth[row] > 0)
-    works[works] = ~stacks.waiting()[stacks.function[stacks.leaf(row[works])]]
-    keys, place = distinct(as_ints(samples["pid"])[works], as_ints(samples["tid"])[works], row[works])
+    seen = (inside_ns > 0) & (row >= 0)
+    seen[seen] = stacks.depth[row[seen]] > 0
+    pid, tid = as_ints(samples["pid"])[seen], as_ints(samples["tid"])[seen]
+    row, inside_ns = row[seen], inside_ns[seen]
+    leaf = stacks.function[stacks.leaf(row)]
+    works = ~(stacks.waiting()[leaf] | _motionless(pid, tid, leaf, inside_ns))
+    keys, place = distinct(pid[works], tid[works], row[works])
     return CriticalTime(
         pid=keys[0],
         tid=keys[1],
@@ -151,6 +156,15 @@ def window_time(requests: Sequence[RequestBreakdown], samples: Any, stacks: Stac
         ttft_ns=sum(request.ttft_ns for request in requests),
         thread_ns=0,
     )
+
+
+def _motionless(pid: Ints, tid: Ints, function: Ints, time_ns: Ints) -> Flags:
+    """Samples of threads that are in one function all the time: they wait in native code that no stack shows."""
+    threads, thread = distinct(pid, tid)
+    pairs, pair = distinct(thread, function)
+    whole_ns = _sum(thread, time_ns, len(threads[0]))
+    motionless: Flags = _sum(pair, time_ns, len(pairs[0]))[pair] >= _MOTIONLESS_SHARE * whole_ns[thread]
+    return motionless
 
 
 def _union(windows: list[tuple[int, int]]) -> tuple[Ints, Ints]:
