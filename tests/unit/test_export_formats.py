@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TrackEvent
 
+from tests.unit.mojo_reference import frame, header, refs, stack, string, time_us
 from tests.unit.perfetto_slices import packets_of, slices_of
 from tests.unit.synthetic_run import write_empty_run, write_synthetic_run
 from vlmprof.errors import FileUnreadable
@@ -20,6 +21,7 @@ from vlmprof.read.collapsed import read_collapsed
 from vlmprof.read.kineto import read_kineto
 from vlmprof.read.speedscope import read_speedscope
 from vlmprof.session.export_run import export_run
+from vlmprof.session.import_files import import_files
 
 _MS = 1_000_000
 _START_NS = 5_000 * _MS
@@ -209,3 +211,19 @@ def test_times_before_zero_are_shifted_for_perfetto(run: RunFolder, tmp_path: Pa
     empty = {name: SCHEMAS[name].empty_table() for name in Timeline.__dataclass_fields__}
     write_perfetto(Timeline(**{**empty, "spans": spans}), tmp_path / "trace")
     assert slices_of(packets_of(tmp_path / "trace")) == [("early", 0, 60)]
+
+
+def test_a_thread_that_goes_by_a_name_has_a_number_in_perfetto(tmp_path: Path) -> None:
+    """Newer austins write names in the place of ids, which get negative numbers here; Perfetto's have no sign."""
+    path = tmp_path / "named.mojo"
+    sample = stack(5, "Thread-1 (serve)") + string(10, "a.py") + string(20, "outer") + frame(1, 10, 20, 5)
+    path.write_bytes(header() + sample + refs(1) + time_us(1500))
+    folder = import_files([path], tmp_path / "run")
+    (tid,) = read_table(folder, "samples")["tid"].to_pylist()
+    assert tid < 0
+    packets = packets_of(export_run(folder, "perfetto"))
+    (sampled,) = (packet.perf_sample.tid for packet in packets if packet.HasField("perf_sample"))
+    threads = {
+        packet.track_descriptor.thread.tid for packet in packets if packet.HasField("track_descriptor")
+    }
+    assert sampled in threads

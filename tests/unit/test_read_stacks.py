@@ -84,10 +84,12 @@ def test_any_names_are_frames(tmp_path: Path) -> None:
         (b"main \xff 5\n", "is no text: invalid start byte at byte 5"),
         (b"main 99999999999999999999\n", "longer than any recording"),
         (b"P99999999999;T1;main 5\n", "no system has"),
+        (b'{"traceEvents": [{"ts": 100', "is JSON"),
+        (b'[\n{"ph": "B", "ts": 100', "is JSON"),
     ],
 )
 def test_what_is_no_collapsed_file_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
-    """Nothing, comments alone, no number, a negative one, another encoding, and numbers beyond all measure."""
+    """Nothing, comments alone, no number, a negative one, other encodings, numbers beyond all measure, cut JSON."""
     path = tmp_path / "stacks.txt"
     path.write_bytes(content)
     with pytest.raises(FileUnreadable, match=message):

@@ -18,6 +18,9 @@ _SEQUENCE = 1
 _GPU_PROCESS = 1 << 30
 """Parent of the GPUs' tracks: above every pid that a kernel hands out."""
 
+_NAMED = (1 << 30) + (1 << 20)
+"""Above these, threads that go by a name: their own numbers are negative, which Perfetto's cannot be."""
+
 
 def write_perfetto(timeline: Timeline, path: Path) -> None:
     """Write one trace; packets go out as they are made."""
@@ -71,7 +74,7 @@ class _Writer:
     def _process(self, pid: int) -> int:
         uuid, packet = self._track("process", str(pid))
         if packet is not None:
-            packet.track_descriptor.process.pid = pid
+            packet.track_descriptor.process.pid = _number(pid)
             packet.track_descriptor.process.process_name = self._names.process(pid)
             self._builder.write_packet(packet)
         return uuid
@@ -81,8 +84,8 @@ class _Writer:
         uuid, packet = self._track("thread", str(pid), str(tid))
         if packet is not None:
             packet.track_descriptor.parent_uuid = parent
-            packet.track_descriptor.thread.pid = pid
-            packet.track_descriptor.thread.tid = tid
+            packet.track_descriptor.thread.pid = _number(pid)
+            packet.track_descriptor.thread.tid = _number(tid)
             packet.track_descriptor.thread.thread_name = self._names.thread(pid, tid)
             self._builder.write_packet(packet)
         return uuid
@@ -198,8 +201,8 @@ class _Writer:
         ):
             self._thread(pid, tid)
             packet = self._packet(time_ns)
-            packet.perf_sample.pid = pid
-            packet.perf_sample.tid = tid
+            packet.perf_sample.pid = _number(pid)
+            packet.perf_sample.tid = _number(tid)
             packet.perf_sample.callstack_iid = stack_id + 1
             self._builder.write_packet(packet)
 
@@ -224,6 +227,11 @@ class _Writer:
             callstack.iid = stack_id + 1
             callstack.frame_ids.extend(frame + 1 for frame in frame_ids)
         self._builder.write_packet(packet)
+
+
+def _number(number: int) -> int:
+    """Of a process or thread."""
+    return number if number >= 0 else min(_NAMED - number, (1 << 31) - 1)
 
 
 def _launched(timeline: Timeline) -> dict[tuple[int, int], int]:

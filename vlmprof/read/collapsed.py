@@ -23,6 +23,8 @@ _PLACE = re.compile(r"P(\d+);T(?:[0-9A-Fa-f]+:)?(0x[0-9A-Fa-f]+|\d+);(.*)")
 _PYSPY_FRAME = re.compile(r"(.+) \((.+):(\d+)\)")
 _AUSTIN_FRAME = re.compile(r"(.+):([^:]+):(\d+)")
 _LONGEST_NS = 2**62
+# JSON that was cut behind a number would pass for one long stack.
+_JSON = re.compile(r'\s*(\{\s*"|\[\s*\{)')
 
 
 def read_collapsed(path: Path) -> StackTrace:
@@ -66,6 +68,8 @@ def _lines(path: Path) -> list[str]:
         ) from error
     except OSError as error:
         raise FileUnreadable(f"cannot read {path}: {error.strerror}", hint=_HINT) from error
+    if _JSON.match(text):
+        raise FileUnreadable(f"{path} is JSON", hint=_HINT)
     return [line for line in text.split("\n") if line.strip() and not line.startswith("#")]
 
 
