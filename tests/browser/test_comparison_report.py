@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -12,7 +13,7 @@ from tests.browser.test_run_report import HOSTILE
 from tests.unit.synthetic_ab_run import AbRun, write_ab_run, write_plain_run
 from tests.unit.synthetic_run import write_synthetic_run
 from vlmprof.analysis.compare_gates import check_gate, parse_gate
-from vlmprof.model.comparison import ComparisonResult
+from vlmprof.model.comparison import ComparisonResult, FirstDifference, OutputEquality
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.table_io import write_table
 from vlmprof.model.tables import SCHEMAS
@@ -186,11 +187,29 @@ def test_hostile_names_are_only_text(reports: Reports, tmp_path: Path) -> None:
     ]
     arms = write_ab_run(tmp_path / "arms", AbRun(rounds=3, hostile=HOSTILE))
     for folders in (runs, [arms]):
-        opened = _open(reports, folders, compare_folders(folders))
+        opened = _open(reports, folders, _with_different_texts(compare_folders(folders)))
         assert opened.page.evaluate("window.hacked") is None
         assert opened.page.locator("main img, main a[href^=javascript]").count() == 0
-        assert "</script>" in opened.page.locator("main").inner_text()
+        shown = {part: opened.page.locator(f"#{part}").inner_text() for part in ("overview", "outputs")}
+        assert [part for part, text in shown.items() if "</script>" not in text] == []
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= 1280
         opened.check()
+
+
+def _with_different_texts(result: ComparisonResult) -> ComparisonResult:
+    """The first comparison with one pair of requests whose texts differ."""
+    first = FirstDifference(
+        image=HOSTILE,
+        baseline_request=HOSTILE,
+        trial_request=HOSTILE,
+        at=3,
+        baseline_text=HOSTILE,
+        trial_text=HOSTILE,
+    )
+    outputs = OutputEquality(compared=1, equal=0, first_difference=first)
+    comparison, *others = result.comparisons
+    comparison = msgspec.structs.replace(comparison, outputs=outputs)
+    return msgspec.structs.replace(result, comparisons=[comparison, *others])
 
 
 def test_a_damaged_file_says_so(reports: Reports, ladder: RunFolder) -> None:

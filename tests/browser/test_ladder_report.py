@@ -64,9 +64,15 @@ def test_predictions_are_held_against_what_was_measured(ladder: RunFolder) -> No
 
 
 def test_hostile_names_are_only_text(reports: Reports, tmp_path: Path) -> None:
+    """Model, family, table, rows, reasons and everything around the run are attacks: every section shows them."""
     folder = write_synthetic_ladder(tmp_path / "run", hostile=HOSTILE)
     opened = open_page(reports, folder.path / "ladder.html", render(folder))
     assert opened.page.evaluate("window.hacked") is None
     assert opened.page.locator("main img, main a[href^=javascript]").count() == 0
-    assert "</script>" in opened.page.locator("main").inner_text()
+    shown = {
+        part: opened.page.locator(f"#{part}").inner_text()
+        for part in ("overview", "tables", "left-out", "method")
+    }
+    assert [part for part, text in shown.items() if "</script>" not in text] == []
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 1280
     opened.check()

@@ -20,7 +20,7 @@ ARMS = {
 
 def write_synthetic_ladder(path: Path, *, hostile: str = "") -> RunFolder:
     """Recipe 1 saves 23 ms of the image transform, 10 saves 43 ms of the encoder; 3 needs a GPU."""
-    folder = write_ab_run(path, AbRun(arms=ARMS, rounds=4))
+    folder = write_ab_run(path, AbRun(arms=ARMS, rounds=4, hostile=hostile))
     paper = [
         PaperFigures(
             ttft_ms=t,
@@ -36,23 +36,23 @@ def write_synthetic_ladder(path: Path, *, hostile: str = "") -> RunFolder:
         _step(folder, "+1", "+ 1" + hostile, [1], paper=paper[0], saving_ms=24),
         LadderStep(
             arm="",
-            title="+ 3",
+            title="+ 3" + hostile,
             named=[3],
             added=[],
             recipes=[1],
             left_out={3: f"no GPU here {hostile}"},
             paper=paper[1],
         ),
-        _step(folder, "+1,10", "+ 10", [1, 10], paper=paper[2], saving_ms=90),
+        _step(folder, "+1,10", "+ 10" + hostile, [1, 10], paper=paper[2], saving_ms=90),
     ]
     result = LadderResult(
         model="smolvlm-256m-small" + hostile,
-        family="smolvlm",
-        paper_table="Table 2, SmolVLM-256M",
+        family="smolvlm" + hostile,
+        paper_table="Table 2, SmolVLM-256M" + hostile,
         rounds=4,
         requests_per_block=5,
         steps=steps,
-        ablations=[_step(folder, "all-1", "all but 1", [10], paper=None, saving_ms=43)],
+        ablations=[_step(folder, "all-1", "all but 1" + hostile, [10], paper=None, saving_ms=43)],
     )
     folder.write_result("ladder", result)
     return folder

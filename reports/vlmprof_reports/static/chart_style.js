@@ -19,6 +19,11 @@ export function plotlyText(text) {
     .replaceAll("%{", "%\u200b{");
 }
 
+// A name beside an axis or in a legend, which take the room that it asks for.
+export function chartLabel(text, longest = 42) {
+  return plotlyText(text.length > longest ? `${text.slice(0, longest - 1)}…` : text);
+}
+
 // Black or white, whichever stands out more: the groups' hues are mid-tones, of which the yellow ones take black.
 export function inkOn(hex) {
   const part = (at) => parseInt(hex.slice(at, at + 2), 16) / 255;

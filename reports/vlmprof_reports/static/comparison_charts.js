@@ -2,7 +2,7 @@
 
 import { cssColour, el, section } from "./dom.js";
 import { NS_PER_MS } from "./format.js";
-import { axisStyle, axisTitle, chartLayout, CHART_CONFIG, plotlyText, setHeight } from "./chart_style.js";
+import { axisStyle, axisTitle, chartLayout, CHART_CONFIG, chartLabel, setHeight } from "./chart_style.js";
 import { changeOf, sideName } from "./comparison_format.js";
 
 const HEIGHT = 330;
@@ -35,7 +35,7 @@ export class Charts {
       line: { shape: "hv", width: 2.5, dash: place ? "solid" : "dot", color: sideColour(place) },
       x: times.map((ns) => ns / NS_PER_MS),
       y: times.map((_, rank) => (100 * (rank + 1)) / times.length),
-      name: plotlyText(sideName(sides[place])),
+      name: chartLabel(sideName(sides[place])),
       hovertemplate: "%{y:.0f}% within %{x:.1f} ms<extra>%{fullData.name}</extra>",
     }));
   }

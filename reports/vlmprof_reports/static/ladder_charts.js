@@ -2,7 +2,7 @@
 
 import { cssColour, el, section } from "./dom.js";
 import { NS_PER_MS } from "./format.js";
-import { axisStyle, axisTitle, chartLayout, CHART_CONFIG, plotlyText, setHeight } from "./chart_style.js";
+import { axisStyle, axisTitle, chartLayout, CHART_CONFIG, chartLabel, setHeight } from "./chart_style.js";
 import { ladder, lastMeasured, measured, METRICS, noiseOf, predictions, rowOf } from "./ladder_rows.js";
 
 export class LadderChart {
@@ -28,7 +28,7 @@ export class LadderChart {
   draw(plotly) {
     this.plotly = plotly;
     const rows = ladder.steps.map((step) => rowOf(step, this.chosen));
-    const names = ["baseline", ...ladder.steps.map((step) => step.title)].map(plotlyText);
+    const names = ["baseline", ...ladder.steps.map((step) => step.title)].map(chartLabel);
     setHeight(this.chart, 400);
     plotly.react(this.chart, this.traces(rows, names), this.layout(names), CHART_CONFIG);
   }
@@ -130,7 +130,7 @@ export class PredictionChart {
         automargin: true,
         range: [rows.length - 0.4, -0.6],
         tickvals: rows,
-        ticktext: predictions.map((each) => plotlyText(each.title)),
+        ticktext: predictions.map((each) => chartLabel(each.title)),
       },
     });
     setHeight(this.chart, 104 + 30 * rows.length);
@@ -155,7 +155,7 @@ export class PredictionChart {
         color: colour,
         line: { width: measured ? 2 : 0, color: colour },
       },
-      text: predictions.map((each) => plotlyText(each.title)),
+      text: predictions.map((each) => chartLabel(each.title)),
       hovertemplate: `%{text}: ${name} %{x:.1f} ms<extra></extra>`,
     };
   }
@@ -191,7 +191,7 @@ export class AblationChart {
     if (!this.element) return;
     const rows = measured(ladder.ablations).map((step) => rowOf(step, METRICS[0]));
     const all = lastMeasured() ? rowOf(lastMeasured(), METRICS[0]).ours : null;
-    const names = rows.map(({ step }) => plotlyText(step.title));
+    const names = rows.map(({ step }) => chartLabel(step.title));
     const trace = { ...ours(names, rows.map((row) => row.ours)), mode: "markers" };
     const line = (y, dash) => ({
       type: "line",
