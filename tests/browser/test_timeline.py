@@ -445,3 +445,16 @@ def test_a_long_table_begins_short_and_sorts_filters_and_shows_all_of_its_rows(
     assert rows.count() == 100
     opened.check()
     opened.page.close()
+
+
+def test_a_function_of_the_table_leads_to_its_callers_and_callees(timeline: Timeline) -> None:
+    """The hottest one: the sandwich is of it, and as long as its total time."""
+    page = timeline.opened.page
+    summary = read_summary(timeline.folder)
+    page.locator("#functions tbody button").first.click()
+    page.wait_for_selector("#flame canvas[data-mode=sandwich]", state="attached")
+    callees = page.locator("#flame canvas").last
+    assert callees.get_attribute("data-named") == summary.hot[0].function
+    assert summary.split is not None
+    total = int(callees.get_attribute("data-total-ns") or 0)
+    assert total / summary.split.requests == pytest.approx(summary.hot[0].total_ns, abs=1)

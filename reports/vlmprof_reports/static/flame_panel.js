@@ -91,6 +91,14 @@ export class FlamePanel {
     this.element.scrollIntoView();
   }
 
+  // The same for a function as the tables name it.
+  async openNamed({ function: name, file }) {
+    if (!this.sampled) return;
+    const { names, files } = this.sampled;
+    const number = names.findIndex((each, i) => each === name && files[i].endsWith(file));
+    if (number >= 0) await this.openSampled(number);
+  }
+
   // The same for a function of the sampled stacks, whatever is shown now.
   async openSampled(name) {
     if (!this.views?.size) return;

@@ -66,7 +66,7 @@ function buildPage(head, timeline, flame, requests) {
     requests.element,
     timeline.element,
     flame.element,
-    functionsSection(),
+    functionsSection((row) => flame.openNamed(row)),
     processesSection(),
     qualitySection(),
     environmentSection(),

@@ -6,7 +6,8 @@ import { page, stageById, groupColour } from "./data.js";
 import { headlineStats } from "./overview.js";
 import { sortableTable } from "./sortable.js";
 
-export function functionsSection() {
+// `open`: shows the callers and callees of a function.
+export function functionsSection(open) {
   const { hot, split } = page.summary;
   if (!hot.length)
     return section("functions", "Hottest functions", "No stacks were sampled on the critical path.");
@@ -15,7 +16,8 @@ export function functionsSection() {
     {
       head: "function",
       value: (row) => row.function,
-      cell: (row) => el("code.strong", { title: row.function }, row.function),
+      cell: (row) =>
+        el("button.link", { title: row.function, onclick: () => open(row) }, el("code.strong", {}, row.function)),
     },
     {
       head: "file and hottest line",
@@ -31,7 +33,7 @@ export function functionsSection() {
       cell: (row) => stageSplit(row, most),
     },
   ];
-  const note = `Self time per request on the critical path, from ${split.requests} ${split.phase} requests; samples cover ${formatShare(split.sampled_ns / split.ttft_ns)} of their TTFT.`;
+  const note = `Click one for its callers and callees. Self time per request on the critical path, from ${split.requests} ${split.phase} requests; samples cover ${formatShare(split.sampled_ns / split.ttft_ns)} of their TTFT.`;
   return section(
     "functions",
     "Hottest functions",
