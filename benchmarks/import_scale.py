@@ -120,7 +120,9 @@ def main() -> None:
         return
     from benchmarks.record import write_results
 
-    measure_nsys(0.01)  # compiles, once, what is then on disk
+    # These compile, once, what is then on disk.
+    measure_nsys(0.01)
+    measure_kineto(1)
     nsys = [measure_nsys(millions) for millions in arguments.millions]
     kineto = [measure_kineto(megabytes) for megabytes in arguments.megabytes]
     targets = {
