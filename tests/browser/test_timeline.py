@@ -240,6 +240,7 @@ def test_a_launch_leads_to_its_kernel(timeline: Timeline) -> None:
     page.get_by_label("search the timeline").fill("cudaLaunchKernel")
     page.keyboard.press("Enter")
     timeline.wait_for("selected", "cudaLaunchKernel")
+    page.get_by_role("button", name="Go to the kernel").wait_for()
     box = timeline.box()
     start, end = timeline.window()
     call = read_table(timeline.folder, "cuda_api").to_pylist()[1]

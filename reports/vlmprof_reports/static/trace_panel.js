@@ -99,8 +99,13 @@ export class TracePanel {
 
   choose(slice) {
     this.view.select(slice);
+    this.showSelected();
+  }
+
+  showSelected() {
+    const { selected } = this.view;
     this.showDetails();
-    if (slice?.track.kind === "calls") this.findLaunched(slice);
+    if (selected?.track.kind === "calls" && !selected.launched) this.findLaunched(selected);
   }
 
   async findLaunched(call) {
@@ -153,7 +158,7 @@ export class TracePanel {
 
   goTo(slice) {
     this.view.reveal(slice);
-    this.showDetails();
+    this.showSelected();
   }
 
   search() {
@@ -278,9 +283,6 @@ export class TracePanel {
 
   walk(where) {
     const slice = neighbour(this.view, where);
-    if (slice) {
-      this.view.reveal(slice);
-      this.showDetails();
-    }
+    if (slice) this.goTo(slice);
   }
 }
