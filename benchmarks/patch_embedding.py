@@ -18,7 +18,7 @@ from torch.nn.functional import conv2d
 from benchmarks.record import write_results
 from vlmprof_recipes.folded_embeddings import embed, fold
 from vlmprof_recipes.idefics3_inputs import normalized
-from vlmprof_recipes.pixel_arithmetic import in_bfloat16
+from vlmprof_recipes.pixel_arithmetic import HALF, in_bfloat16
 from vlmprof_recipes.vision_float32 import multiplies_bfloat16
 
 PATCH, EDGE, TILES = 16, 512, 13
@@ -76,7 +76,7 @@ def ways(weight: torch.Tensor, bias: torch.Tensor) -> dict[str, Callable[[torch.
             normalized(tiles, bfloat16), weight, bias
         ),
         "6: normalized in bfloat16, bfloat16 product": lambda tiles: convolved(
-            in_bfloat16(tiles), weight, bias
+            in_bfloat16(tiles, HALF), weight, bias
         ),
         "15: float32 product": lambda tiles: convolved(normalized(tiles, bfloat16).float(), wide, wide_bias),
         "14: folded, bfloat16 product": lambda tiles: embed(tiles, *folded, PATCH),

@@ -12,7 +12,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from benchmarks.record import write_results
 from vlmprof.analysis.stats import paired_ratio
 from vlmprof.errors import RecipeMisfit
 from vlmprof.patching import Exactness, Family, PatchSet, Recipe, RecipeSwitch, family_of
-from vlmprof.patching.registry import check_together, load_recipes
+from vlmprof.patching.registry import check_together, load_recipes, narrowed
 from vlmprof.workload.coco_like import coco_like_jpeg
 
 Numbers = tuple[int, ...]
+GPU_PREPROCESS = 3
 LAST_OF_THE_PAPER = 12
 """Later recipes change what is around the processor."""
 
@@ -45,6 +46,8 @@ class Stage:
     high: float
     sent_bytes: int
     worker_ms: float
+    backend: str = ""
+    """The processor's, where it is not the engine's own choice."""
 
 
 def main() -> None:
@@ -68,7 +71,7 @@ def main() -> None:
 
 def measured(checkpoint: Path, family: Family, rounds: int, n_images: int) -> list[Stage]:
     """Every set of recipes that the family has, in random order in each round."""
-    recipes = load_recipes()
+    recipes = narrowed(load_recipes(), family)
     sets = [(), *recipe_sets(recipes, family)]
     switch = RecipeSwitch.private()
     patches = PatchSet(
@@ -77,6 +80,8 @@ def measured(checkpoint: Path, family: Family, rounds: int, n_images: int) -> li
     patches.check()
     patches.apply()
     prepare = processor_of(checkpoint)
+    by_pil = processor_of(checkpoint, {"backend": "pil"}) if recipes[2].baseline.get(family) else None
+    pil_times: list[list[float]] = []
     images = [decoded(index) for index in range(n_images)]
     times: dict[Numbers, list[list[float]]] = {numbers: [] for numbers in sets}
     order = random.Random(0)
@@ -87,10 +92,17 @@ def measured(checkpoint: Path, family: Family, rounds: int, n_images: int) -> li
         for numbers in order.sample(sets, len(sets)):
             switch.set(numbers)
             times[numbers].append([seconds(prepare, image) for image in images])
+        if by_pil is not None:
+            switch.set([])
+            pil_times.append([seconds(by_pil, image) for image in images])
     stages = []
     for numbers in sets:
         switch.set(numbers)
         stages.append(stage(numbers, times[()], times[numbers], prepare(images[0]), family))
+    if by_pil is not None:
+        switch.set([])
+        by_pil_stage = stage((), times[()], pil_times, by_pil(images[0]), family)
+        stages.append(replace(by_pil_stage, backend="pil"))
     patches.undo()
     return stages
 
@@ -105,7 +117,9 @@ def recipe_sets(recipes: dict[int, Recipe], family: Family) -> list[Numbers]:
     }
     alone = [tuple(sorted({number, *each.needs})) for number, each in acting.items()]
     exact = tuple(number for number, each in acting.items() if each.exactness is Exactness.EXACT)
-    together = [numbers for numbers in (exact, tuple(acting)) if fits(numbers, recipes, family)]
+    # What the processor itself can reach: recipe 3 leaves its work to the worker.
+    tiles = tuple(number for number in exact if number != GPU_PREPROCESS)
+    together = [numbers for numbers in (tiles, exact, tuple(acting)) if fits(numbers, recipes, family)]
     return list(dict.fromkeys(alone + together))
 
 
@@ -118,7 +132,7 @@ def fits(numbers: Numbers, recipes: dict[int, Recipe], family: Family) -> bool:
     return True
 
 
-def processor_of(checkpoint: Path) -> Callable[[Any], Any]:
+def processor_of(checkpoint: Path, options: dict[str, str] | None = None) -> Callable[[Any], Any]:
     """The engine's own preparation of a prompt with one image."""
     import torch
     from vllm.config import ModelConfig
@@ -133,6 +147,7 @@ def processor_of(checkpoint: Path) -> Callable[[Any], Any]:
         trust_remote_code=True,
         dtype="bfloat16",
         max_model_len=8192,
+        mm_processor_kwargs=options,
     )
     processor = MULTIMODAL_REGISTRY.create_processor(config)
     text = processor.dummy_inputs.get_dummy_text({"image": 1})
@@ -220,10 +235,14 @@ def markdown(figures: dict[str, list[Stage]]) -> str:
 
 def rows(stages: Iterable[Stage]) -> list[str]:
     return [
-        f"| {', '.join(map(str, each.numbers)) or 'none'} | {each.processor_ms:.1f} | {each.ratio:.3f} "
+        f"| {_name(each)} | {each.processor_ms:.1f} | {each.ratio:.3f} "
         f"| {each.low:.3f} to {each.high:.3f} | {each.sent_bytes / 1e6:.2f} | {each.worker_ms:.1f} |"
         for each in stages
     ]
+
+
+def _name(each: Stage) -> str:
+    return f"none, {each.backend} backend" if each.backend else ", ".join(map(str, each.numbers)) or "none"
 
 
 if __name__ == "__main__":

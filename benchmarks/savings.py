@@ -20,7 +20,7 @@ from vlmprof.model.comparison import Change, Comparison, Verdict
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.suggestions import Saving
 from vlmprof.patching import Family, Recipe
-from vlmprof.patching.registry import load_recipes
+from vlmprof.patching.registry import load_recipes, narrowed
 from vlmprof.patching.selection import ALL, select
 from vlmprof.patching.source import InstalledSource
 from vlmprof.session.compare import compare_arms
@@ -98,7 +98,7 @@ def measured(checkpoint: str, parent: Path, options: argparse.Namespace) -> dict
 def _choice(checkpoint: str) -> tuple[Family, tuple[int, ...], dict[int, Recipe]]:
     engine = find_vllm()
     family = family_of_model(resolve_model(checkpoint))
-    recipes = load_recipes()
+    recipes = narrowed(load_recipes(), family)
     selection = select(ALL, recipes, [family], InstalledSource(engine.search_path))
     return family, selection.numbers, recipes
 

@@ -10,7 +10,7 @@ import torch
 
 from vlmprof.patching import PatchedCall
 from vlmprof_recipes.idefics3_inputs import UINT8_PIXELS
-from vlmprof_recipes.idefics3_whole_images import IMAGES, SIZES
+from vlmprof_recipes.whole_images import field_configs
 
 
 def name_fields(call: PatchedCall, processor: Any, mm_data: Any, mm_kwargs: Any, processed: Any) -> Any:
@@ -30,11 +30,7 @@ def name_fields(call: PatchedCall, processor: Any, mm_data: Any, mm_kwargs: Any,
 
 
 def configure_fields(call: PatchedCall, processor: Any, hf_inputs: Any, mm_kwargs: Any) -> dict[str, Any]:
-    """The engine's fields, with uint8 tiles divided among images as the others are, and images one by one."""
-    from vllm.multimodal.inputs import MultiModalFieldConfig
-
+    """The engine's fields, with uint8 tiles divided among images as the others are, and whole images too."""
     fields = dict(call.original(processor, hf_inputs, mm_kwargs))
     fields[UINT8_PIXELS] = fields["pixel_values"]
-    fields[IMAGES] = MultiModalFieldConfig.batched("image")
-    fields[SIZES] = MultiModalFieldConfig.batched("image", keep_on_cpu=True)
-    return fields
+    return fields | field_configs(hf_inputs)

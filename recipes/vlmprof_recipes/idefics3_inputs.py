@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from vlmprof.patching import PatchedCall
-from vlmprof_recipes.idefics3_whole_images import IMAGES, SIZES, tiles_of
-from vlmprof_recipes.pixel_arithmetic import in_bfloat16
+from vlmprof_recipes.idefics3_whole_images import tiles_of
+from vlmprof_recipes.pixel_arithmetic import HALF, in_bfloat16
+from vlmprof_recipes.whole_images import IMAGES, SIZES
 
 UINT8_PIXELS = "pixel_values_uint8"
 _SCALE = 127.5
@@ -53,7 +54,7 @@ def _completed(
 def _normalized(call: PatchedCall, tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Recipe 6 acts on a device alone: on a CPU, whose tile stays in the cache, float32 is no slower."""
     bfloat16 = call.is_on(6) and dtype == torch.bfloat16 and not tiles.is_cpu
-    return in_bfloat16(tiles) if bfloat16 else normalized(tiles, dtype)
+    return in_bfloat16(tiles, HALF) if bfloat16 else normalized(tiles, dtype)
 
 
 def normalized(tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

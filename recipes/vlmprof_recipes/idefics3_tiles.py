@@ -12,8 +12,11 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import PILImageResampling, SizeDict
 
 from vlmprof.patching import PatchedCall
-from vlmprof_recipes.idefics3_whole_images import IMAGES, SIZES, sizes_of
-from vlmprof_recipes.pixel_arithmetic import in_bfloat16
+from vlmprof_recipes.hf_normalization import normalized
+from vlmprof_recipes.idefics3_whole_images import grid_of, sizes_of
+from vlmprof_recipes.pixel_arithmetic import HALF, in_bfloat16
+from vlmprof_recipes.tiling import in_one_copy
+from vlmprof_recipes.whole_images import IMAGES, SIZES, packed, worth_sending
 
 # Mean and standard deviation of every Idefics3 and SmolVLM.
 _TRAINED_WITH = [0.5, 0.5, 0.5]
@@ -23,16 +26,17 @@ _FOR_WHOLE_IMAGES = (1, 3, 8, 10, 11)
 
 def preprocess(call: PatchedCall, processor: Any, images: list[list[torch.Tensor]], **options: Any) -> Any:
     """Tiles of the images of one prompt, as far as they are plain RGB; others go the engine's own way."""
-    if not _treatable(images, options):
+    if not (call.is_on(1) and _treatable(images, options)):
         return call.original(processor, images, **options)
-    if all(map(call.is_on, _FOR_WHOLE_IMAGES)) and _can_stay_whole(images[0], options):
-        return _whole_images(images[0], options)
+    if all(map(call.is_on, _FOR_WHOLE_IMAGES)) and _trained_scale(options) and _is_lanczos(options):
+        heights_and_widths = [(image.shape[-2], image.shape[-1]) for image in images[0]]
+        sizes = torch.tensor([sizes_of(height, width, options) for height, width in heights_and_widths])
+        if worth_sending(sizes, _tile_bytes(sizes)):
+            return _whole_images(images[0], sizes, options)
     pixels, rows, cols = _tiles(call, processor, images[0], options)
-    if not (call.is_on(1) and call.is_on(8) and _trained_scale(options)):
+    if not (call.is_on(8) and _trained_scale(options)):
         bfloat16 = call.is_on(6) and _trained_scale(options)
-        pixels = in_bfloat16(pixels) if bfloat16 else _normalized(processor, pixels, options)
-    if not call.is_on(1):
-        pixels = _padded(processor, pixels)
+        pixels = in_bfloat16(pixels, HALF) if bfloat16 else normalized(processor, list(pixels), options)
     encoding = {"pixel_values": pixels[None]}
     if not call.is_on(10):
         encoding["pixel_attention_mask"] = torch.ones(1, len(pixels), *pixels.shape[-2:], dtype=torch.int64)
@@ -60,11 +64,6 @@ def _trained_scale(options: dict[str, Any]) -> bool:
     return scales == (_TRAINED_WITH, _TRAINED_WITH) and options["rescale_factor"] == 1 / 255
 
 
-def _can_stay_whole(images: list[torch.Tensor], options: dict[str, Any]) -> bool:
-    """Whether the worker can make the tiles: the library stacks what it returns, so that sizes must not differ."""
-    return len(images) == 1 and _trained_scale(options) and _is_lanczos(options)
-
-
 def _is_lanczos(options: dict[str, Any]) -> bool:
     """Whether the processor's resize is the one that the worker has; older libraries make it bicubic."""
     from transformers.utils import is_torchvision_greater_or_equal
@@ -75,15 +74,18 @@ def _is_lanczos(options: dict[str, Any]) -> bool:
     return lanczos
 
 
-def _whole_images(images: list[torch.Tensor], options: dict[str, Any]) -> BatchFeature:
-    sizes = [sizes_of(image.shape[-2], image.shape[-1], options) for image in images]
-    features = BatchFeature(
-        data={IMAGES: [image.contiguous() for image in images], SIZES: torch.tensor(sizes)}
-    )
+def _tile_bytes(sizes: torch.Tensor) -> int:
+    n_tiles, edge = 0, int(sizes[0, -1])
+    for rows, columns in map(grid_of, sizes.tolist()):
+        n_tiles += rows * columns + (rows * columns > 1)
+    return n_tiles * _RGB * edge * edge
+
+
+def _whole_images(images: list[torch.Tensor], sizes: torch.Tensor, options: dict[str, Any]) -> BatchFeature:
+    features = BatchFeature(data={IMAGES: packed(images), SIZES: sizes})
     if options["return_row_col_info"]:
-        grids = [(height // edge, width // edge) for *_, height, width, edge in sizes]
         # An image of one tile is not split: it has no rows.
-        split = [grid if grid != (1, 1) else (0, 0) for grid in grids]
+        split = [grid if grid != (1, 1) else (0, 0) for grid in map(grid_of, sizes.tolist())]
         features["rows"], features["cols"] = [[rows for rows, _ in split]], [[cols for _, cols in split]]
     return features
 
@@ -118,26 +120,8 @@ def _split_in_one_copy(
     Args:
         image: [1, channels, height, width], both multiples of the edge.
     """
-    _, channels, height, width = image.shape
-    rows, cols = height // edge, width // edge
+    rows, cols = image.shape[-2] // edge, image.shape[-1] // edge
     if rows * cols == 1:
-        return image, 0, 0
-    tiles = image.new_empty((rows * cols + 1, channels, edge, edge))
-    grid = image.view(channels, rows, edge, cols, edge).permute(1, 3, 0, 2, 4)
-    tiles[:-1].view(rows, cols, channels, edge, edge).copy_(grid)
-    tiles[-1:] = processor.resize(image, SizeDict(height=edge, width=edge), resample=resample)
-    return tiles, rows, cols
-
-
-def _normalized(processor: Any, pixels: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
-    names = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
-    normalized: torch.Tensor = processor.rescale_and_normalize(pixels, *(options[name] for name in names))
-    return normalized
-
-
-def _padded(processor: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """The engine's copy into zeros of the same size, for recipes that leave it in place."""
-    padded = torch.zeros_like(pixels)
-    for index, tile in enumerate(pixels):
-        padded[index], _ = processor.pad(tile, tuple(tile.shape[-2:]), return_pixel_mask=False)
-    return padded
+        return in_one_copy(image[0], (edge, edge), None), 0, 0
+    whole = processor.resize(image, SizeDict(height=edge, width=edge), resample=resample)[0]
+    return in_one_copy(image[0], (edge, edge), whole), rows, cols

@@ -3,6 +3,7 @@
 vLLM's own processor crops each tile as a PIL image, resizes it to the size that it has, makes it float32 and
 stacks. Recipe 1 normalizes all tiles in one tensor, 2 resizes tensors with torchvision, 8 leaves the tiles
 uint8 and 11 cuts them in one copy. Without 2, PIL resizes as it does upstream and pixels stay bit-identical.
+Recipe 3 makes no tiles at all, and 6 normalizes in bfloat16.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +22,11 @@ from vllm.transformers_utils.processors.internvl import (
 )
 
 from vlmprof.patching import PatchedCall
+from vlmprof_recipes.internvl_whole_images import sizes_of, whole_images
+from vlmprof_recipes.pixel_arithmetic import IMAGENET, in_bfloat16
 from vlmprof_recipes.tiling import in_one_copy, one_by_one
+
+_FOR_WHOLE_IMAGES = (1, 2, 3, 8, 11)
 
 Planes = Sequence[torch.Tensor]
 """An image as one uint8 [height, width] for each of red, green and blue."""
@@ -36,17 +41,18 @@ def preprocess(call: PatchedCall, processor: Any, images: Any, **options: Any) -
     if not given or not all(_is_rgb(image) for image in given):
         return call.original(processor, images, **options)
     ratios = _target_ratios(processor, options)
+    if all(map(call.is_on, _FOR_WHOLE_IMAGES)):
+        sizes = [_sizes(processor, image, ratios) for image in given]
+        whole = whole_images(map(tv.pil_to_tensor, given), sizes)
+        if whole is not None:
+            counts = torch.tensor([n_tiles for *_, n_tiles in sizes])
+            return BatchFeature(whole | {"image_num_patches": counts})
     tiles = [_tiles(call, processor, image, ratios) for image in given]
-    if not call.is_on(1):
-        pixels = torch.cat([torch.stack([_transformed(tile) for tile in of_one]) for of_one in tiles])
-    elif call.is_on(8):
-        pixels = _joined(tiles)
-    else:
-        pixels = _normalized(tiles)
-    counts = torch.tensor([len(of_one) for of_one in tiles])
-    return BatchFeature(
-        {"pixel_values_flat": pixels, "image_num_patches": counts}, tensor_type=options.get("return_tensors")
-    )
+    data = {
+        "pixel_values_flat": _pixels(call, tiles),
+        "image_num_patches": torch.tensor(list(map(len, tiles))),
+    }
+    return BatchFeature(data, tensor_type=options.get("return_tensors"))
 
 
 def _is_rgb(image: Any) -> bool:
@@ -65,18 +71,33 @@ def _target_ratios(processor: Any, options: dict[str, Any]) -> list[tuple[int, i
 
 
 def _tiles(call: PatchedCall, processor: Any, image: Image.Image, ratios: list[tuple[int, int]]) -> Tiles:
+    _, _, rows, columns, edge, _, n_tiles = _sizes(processor, image, ratios)
+    resize = _resizer(call, image)
+    whole = resize(edge, edge) if n_tiles > rows * columns else None
+    cut = in_one_copy if call.is_on(11) else one_by_one
+    return cut(resize(rows * edge, columns * edge), (edge, edge), whole)
+
+
+def _sizes(processor: Any, image: Image.Image, ratios: list[tuple[int, int]]) -> list[int]:
     edge = processor.image_size
-    n_tiles, width, height = calculate_internvl_targets(
+    _, width, height = calculate_internvl_targets(
         orig_width=image.width,
         orig_height=image.height,
         target_ratios=ratios,
         image_size=edge,
         use_thumbnail=False,
     )
-    resize = _resizer(call, image)
-    whole = resize(edge, edge) if processor.use_thumbnail and n_tiles != 1 else None
-    cut = in_one_copy if call.is_on(11) else one_by_one
-    return cut(resize(height, width), (edge, edge), whole)
+    grid = (height // edge, width // edge)
+    return sizes_of((image.height, image.width), grid, (edge, edge), thumbnail=processor.use_thumbnail)
+
+
+def _pixels(call: PatchedCall, tiles: Sequence[Tiles]) -> torch.Tensor:
+    """The tiles of all images in the one tensor that is sent."""
+    if not call.is_on(1):
+        return torch.cat([torch.stack([_transformed(tile) for tile in of_one]) for of_one in tiles])
+    if call.is_on(8):
+        return _joined(tiles)
+    return in_bfloat16(_joined(tiles), IMAGENET) if call.is_on(6) else _normalized(tiles)
 
 
 def _resizer(call: PatchedCall, image: Image.Image) -> Callable[[int, int], Planes]:

@@ -1,4 +1,4 @@
-"""InternVL in the API server: uint8 tiles are sent under a name of their own.
+"""InternVL in the API server: uint8 tiles, and whole images, are sent under names of their own.
 
 The worker batches only items with equal names, so that tiles of two requests, made before and after a switch,
 never meet in one tensor.
@@ -10,6 +10,7 @@ import torch
 
 from vlmprof.patching import PatchedCall
 from vlmprof_recipes.internvl_inputs import UINT8
+from vlmprof_recipes.whole_images import field_configs
 
 _PIXELS = ("pixel_values_flat", "pixel_values")
 
@@ -22,4 +23,4 @@ def configure_fields(call: PatchedCall, processor: Any, hf_inputs: Any, mm_kwarg
         if isinstance(pixels, torch.Tensor) and pixels.dtype == torch.uint8:
             hf_inputs[name + UINT8] = hf_inputs.pop(name)
             fields[name + UINT8] = fields[name]
-    return fields
+    return fields | field_configs(hf_inputs)

@@ -4,6 +4,8 @@ The engine gives transformers a placeholder, has it expanded to thousands of ima
 decodes the ids, puts the text into another and tokenizes again; then it takes the pixels alone.
 """
 
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +14,8 @@ from transformers import BatchFeature
 from transformers.models.internvl.processing_internvl import InternVLProcessorKwargs
 
 from vlmprof.patching import PatchedCall
-from vlmprof_recipes.internvl_hf_tiles import engines_own_way
+from vlmprof_recipes.internvl_hf_tiles import engines_own_way, may_stay_whole
+from vlmprof_recipes.whole_images import IMAGES, SIZES
 
 
 def process_images(call: PatchedCall, processor: Any, mm_items: Any, hf_kwargs: Any) -> Any:
@@ -21,31 +24,43 @@ def process_images(call: PatchedCall, processor: Any, mm_items: Any, hf_kwargs: 
     if hf_data.keys() != {"text", "images"} or not all(map(_is_rgb, hf_data["images"])):
         with engines_own_way():
             return call.original(processor, mm_items, hf_kwargs)
-    if not call.is_on(7):
+    if not (call.is_on(3) or call.is_on(7)):
         return call.original(processor, mm_items, hf_kwargs)
     hf_processor = processor.info.get_hf_processor(**kwargs)
-    fields = image_fields(processor, hf_processor, hf_data["images"], kwargs)
+    fields = image_fields(processor, hf_processor, hf_data["images"], kwargs, may_be_whole=call.is_on(3))
     return processor._finalize_hf_mm_data({}, kwargs, passthrough, fields)
 
 
-def image_fields(processor: Any, hf_processor: Any, images: list[Image.Image], kwargs: Any) -> BatchFeature:
-    """What the engine's processor makes of images, without the text's fields."""
-    pixels = [_pixels(processor, hf_processor, image, kwargs) for image in images]
-    return BatchFeature(
-        {
-            "pixel_values": pixels[0] if len(pixels) == 1 else torch.cat(pixels),
-            "image_num_patches": torch.tensor([len(of_one) for of_one in pixels]),
-            "image_token_id": torch.tensor(hf_processor.image_token_id),
-        }
-    )
+def image_fields(
+    processor: Any, hf_processor: Any, images: list[Image.Image], kwargs: Any, *, may_be_whole: bool = False
+) -> BatchFeature:
+    """What the engine's processor makes of images, without the text's fields.
+
+    Args:
+        may_be_whole: whether the caller takes whole images in the place of tiles.
+    """
+    of_images = partial(_of_images, processor, hf_processor, images, kwargs)
+    with may_stay_whole() if may_be_whole else nullcontext():
+        parts = of_images()
+    if len({IMAGES in part for part in parts}) > 1:
+        # Every item of a request has the same fields.
+        parts = of_images()
+    fields = {
+        name: values[0] if len(values) == 1 else torch.cat(values)
+        for name in ("pixel_values", IMAGES, SIZES)
+        if (values := [part[name] for part in parts if name in part])
+    }
+    fields["image_num_patches"] = torch.tensor([_n_tiles(part) for part in parts])
+    fields["image_token_id"] = torch.tensor(hf_processor.image_token_id)
+    return BatchFeature(fields)
 
 
 def _is_rgb(image: Any) -> bool:
     return isinstance(image, Image.Image) and image.mode == "RGB"
 
 
-def _pixels(processor: Any, hf_processor: Any, image: Image.Image, kwargs: Any) -> torch.Tensor:
-    """Tiles of one image in the model's dtype, or uint8; options are merged and checked as the engine does."""
+def _of_images(processor: Any, hf_processor: Any, images: list[Image.Image], kwargs: Any) -> list[Any]:
+    """Tiles of each image in the model's dtype, or uint8, or itself; options are merged and checked as always."""
 
     def images_alone(images: Any, **options: Any) -> Any:
         merged = hf_processor._merge_kwargs(
@@ -53,6 +68,8 @@ def _pixels(processor: Any, hf_processor: Any, image: Image.Image, kwargs: Any) 
         )
         return hf_processor.image_processor(images, **merged["images_kwargs"])
 
-    processed = processor.info.ctx.call_hf_processor(images_alone, {"images": image}, kwargs)
-    pixels: torch.Tensor = processed["pixel_values"]
-    return pixels
+    return [processor.info.ctx.call_hf_processor(images_alone, {"images": image}, kwargs) for image in images]
+
+
+def _n_tiles(part: Any) -> int:
+    return int(part[SIZES][:, -1].sum()) if SIZES in part else len(part["pixel_values"])

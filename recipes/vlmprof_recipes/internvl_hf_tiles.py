@@ -1,37 +1,51 @@
 """HF-native InternVL in the API server: from tensors to tiles in transformers' image processor.
 
 The engine's own functions resize and normalize, so that pixels stay bit-identical. Recipe 1 leaves out
-grouping, the second resize to the same size and the list of tiles, 8 leaves the tiles uint8 and 11 cuts them
-in one copy.
+grouping, the second resize to the same size and the list of tiles, 8 leaves the tiles uint8 and 11 separates
+their colours as it cuts them. Recipe 3 makes no tiles at all, and 6 normalizes in bfloat16.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import torch
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import SizeDict
+from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
 from vlmprof.patching import PatchedCall
+from vlmprof_recipes.hf_normalization import normalized
+from vlmprof_recipes.internvl_whole_images import sizes_of, whole_images
+from vlmprof_recipes.pixel_arithmetic import IMAGENET, in_bfloat16
 from vlmprof_recipes.tiling import in_one_copy
 
 _RGB = 3
+_FOR_WHOLE_IMAGES = (3, 8, 11)
 _TRAINED_MEAN = [0.485, 0.456, 0.406]
 _TRAINED_STD = [0.229, 0.224, 0.225]
 _engines_own: ContextVar[bool] = ContextVar("engines_own", default=False)
+_may_stay_whole: ContextVar[bool] = ContextVar("may_stay_whole", default=False)
+
+
+def engines_own_way() -> AbstractContextManager[None]:
+    """No tiles are left uint8 here: the images of the request are not all alike, and the engine joins them."""
+    return _holding(_engines_own)
+
+
+def may_stay_whole() -> AbstractContextManager[None]:
+    """Whoever asks for tiles here takes images in their place."""
+    return _holding(_may_stay_whole)
 
 
 @contextmanager
-def engines_own_way() -> Iterator[None]:
-    """No tiles are left uint8 here: the images of the request are not all alike, and the engine joins them."""
-    before = _engines_own.set(True)
+def _holding(state: ContextVar[bool]) -> Iterator[None]:
+    before = state.set(True)
     try:
         yield
     finally:
-        _engines_own.reset(before)
+        state.reset(before)
 
 
 def crop_in_one_copy(
@@ -60,12 +74,13 @@ def preprocess(call: PatchedCall, processor: Any, images: list[torch.Tensor], **
     """Tiles of images as one tensor, as far as they are plain RGB; others go the engine's own way."""
     if not (call.is_on(1) and _treatable(images, options)):
         return call.original(processor, images, **options)
+    if all(map(call.is_on, _FOR_WHOLE_IMAGES)) and _may_stay_whole.get() and _can_stay_whole(options):
+        sizes = [_sizes(image, options) for image in images]
+        whole = whole_images(images, sizes)
+        if whole is not None:
+            return BatchFeature(whole | {"num_patches": [n_tiles for *_, n_tiles in sizes]})
     tiles = [_tiles(processor, image, options) for image in images]
-    if call.is_on(8) and _trained_scale(options):
-        pixels = tiles[0] if len(tiles) == 1 else torch.cat(tiles)
-    else:
-        pixels = _normalized(processor, tiles, options)
-    data = {"pixel_values": pixels, "num_patches": [len(of_one) for of_one in tiles]}
+    data = {"pixel_values": _pixels(call, processor, tiles, options), "num_patches": list(map(len, tiles))}
     return BatchFeature(data=data, tensor_type=options["return_tensors"])
 
 
@@ -86,6 +101,19 @@ def _trained_scale(options: dict[str, Any]) -> bool:
     return scales == (_TRAINED_MEAN, _TRAINED_STD) and options["rescale_factor"] == 1 / 255
 
 
+def _can_stay_whole(options: dict[str, Any]) -> bool:
+    """Whether the worker's resize is the processor's."""
+    return _trained_scale(options) and options["resample"] == PILImageResampling.BICUBIC
+
+
+def _sizes(image: torch.Tensor, options: dict[str, Any]) -> list[int]:
+    edges = (options["size"].height, options["size"].width)
+    columns, rows = get_optimal_tiled_canvas(
+        tuple(image.shape[-2:]), edges, options["min_patches"], options["max_patches"]
+    )
+    return sizes_of(tuple(image.shape[-2:]), (rows, columns), edges, thumbnail=True)
+
+
 def _tiles(processor: Any, image: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
     tiles: torch.Tensor = processor.crop_image_to_patches(
         image[None],
@@ -97,14 +125,11 @@ def _tiles(processor: Any, image: torch.Tensor, options: dict[str, Any]) -> torc
     return tiles
 
 
-def _normalized(processor: Any, tiles: list[torch.Tensor], options: dict[str, Any]) -> torch.Tensor:
-    """All tiles normalized by the engine's function, each in its place in the one tensor that is sent."""
-    names = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
-    how = {name: options[name] for name in names}
-    every_tile = [tile for of_one in tiles for tile in of_one]
-    device = every_tile[0].device
-    mean, std, _ = processor._fuse_mean_std_and_rescale_factor(device=device, **how)
-    pixels = torch.empty((len(every_tile), *every_tile[0].shape), dtype=torch.float32, device=device)
-    for normalized, tile in zip(pixels, every_tile, strict=True):
-        processor.normalize(normalized.copy_(tile), mean, std, inplace=True)
-    return pixels
+def _pixels(
+    call: PatchedCall, processor: Any, tiles: Sequence[torch.Tensor], options: dict[str, Any]
+) -> torch.Tensor:
+    """The tiles of all images in the one tensor that is sent."""
+    if _trained_scale(options) and (call.is_on(8) or call.is_on(6)):
+        joined = tiles[0] if len(tiles) == 1 else torch.cat(list(tiles))
+        return joined if call.is_on(8) else in_bfloat16(joined, IMAGENET)
+    return normalized(processor, [tile for of_one in tiles for tile in of_one], options)

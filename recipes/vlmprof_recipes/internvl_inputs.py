@@ -4,46 +4,69 @@ The sent tensors say what to do, not the switch: a request that was prepared wit
 rightly after it was switched off.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from vlmprof.patching import PatchedCall
+from vlmprof_recipes.internvl_whole_images import tiles_of
+from vlmprof_recipes.pixel_arithmetic import IMAGENET, in_bfloat16
+from vlmprof_recipes.whole_images import IMAGES, SIZES, chosen
 
 UINT8 = "_uint8"
 """What the name of uint8 tiles ends in."""
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+_CHAT_PIXELS = "pixel_values_flat"
+_HF_PIXELS = "pixel_values"
 _WHITE = 255.0
 
 
-def with_keywords(call: PatchedCall, model: Any, **mm_kwargs: Any) -> Any:
-    """For a method that takes the encoder's inputs as keywords."""
-    return call.original(model, **_known(mm_kwargs))
+def chat_keywords(call: PatchedCall, model: Any, **mm_kwargs: Any) -> Any:
+    """For InternVLChat's method that takes the encoder's inputs as keywords."""
+    return call.original(model, **_known(mm_kwargs, _CHAT_PIXELS))
+
+
+def hf_keywords(call: PatchedCall, model: Any, **mm_kwargs: Any) -> Any:
+    """For HF-native InternVL's."""
+    return call.original(model, **_known(mm_kwargs, _HF_PIXELS))
 
 
 def with_mapping(
     call: PatchedCall, model: Any, mm_kwargs: Mapping[str, Any], *args: Any, **kwargs: Any
 ) -> Any:
-    """For a method that takes the encoder's inputs as one mapping."""
-    return call.original(model, _known(mm_kwargs), *args, **kwargs)
+    """For a method of InternVLChat's that takes the encoder's inputs as one mapping."""
+    return call.original(model, _known(mm_kwargs, _CHAT_PIXELS), *args, **kwargs)
+
+
+def modality(call: PatchedCall, model: Any, mm_kwargs: Mapping[str, Any]) -> Any:
+    """For the method that looks at names alone: no tiles are made for it."""
+    names = {_CHAT_PIXELS if name == IMAGES else name.removesuffix(UINT8) for name in mm_kwargs}
+    return call.original(model, dict.fromkeys(names))
+
+
+def select(call: PatchedCall, model: Any, mm_kwargs: Mapping[str, Any], indices: list[int]) -> Any:
+    """For the method that takes some of the images, so that tiles of the others are not made."""
+    if IMAGES in mm_kwargs and indices:
+        counts = torch.as_tensor(mm_kwargs["image_num_patches"])[indices]
+        mm_kwargs = {**mm_kwargs, **chosen(mm_kwargs, indices), "image_num_patches": counts}
+        indices = list(range(len(indices)))
+    return call.original(model, _known(mm_kwargs, _CHAT_PIXELS), indices)
 
 
 def into_graph(call: PatchedCall, model: Any, mm_kwargs: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
     """For the method that fills the buffers of a CUDA graph, which was recorded with normalized tiles."""
-    known = _known(mm_kwargs)
-    tiles = known.get("pixel_values_flat")
+    known = _known(mm_kwargs, _CHAT_PIXELS)
+    tiles = known.get(_CHAT_PIXELS)
     if tiles is not None and tiles.dtype == torch.uint8:
-        known["pixel_values_flat"] = normalized_after_rescaling(tiles, _chat_dtype(model))
+        known[_CHAT_PIXELS] = _normalized(call, normalized_after_rescaling, tiles, _chat_dtype(model))
     return call.original(model, known, *args, **kwargs)
 
 
 def chat_features(call: PatchedCall, model: Any, pixel_values: torch.Tensor) -> Any:
     """Encode the tiles of InternVLChat."""
     if pixel_values.dtype == torch.uint8:
-        pixel_values = normalized_after_rescaling(pixel_values, _chat_dtype(model))
+        pixel_values = _normalized(call, normalized_after_rescaling, pixel_values, _chat_dtype(model))
     return call.original(model, pixel_values)
 
 
@@ -51,8 +74,20 @@ def hf_features(call: PatchedCall, model: Any, pixel_values: torch.Tensor) -> An
     """Encode the tiles of HF-native InternVL."""
     if pixel_values.dtype == torch.uint8:
         dtype = model.vision_tower.embeddings.patch_embeddings.projection.weight.dtype
-        pixel_values = normalized_with_rescaling(pixel_values, dtype)
+        pixel_values = _normalized(call, normalized_with_rescaling, pixel_values, dtype)
     return call.original(model, pixel_values)
+
+
+def _normalized(
+    call: PatchedCall,
+    in_float32: Callable[[torch.Tensor, torch.dtype], torch.Tensor],
+    tiles: torch.Tensor,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """Recipe 6 acts on a device alone: on a CPU, whose tile stays in the cache, float32 is no slower."""
+    if call.is_on(6) and dtype == torch.bfloat16 and not tiles.is_cpu:
+        return in_bfloat16(tiles, IMAGENET)
+    return in_float32(tiles, dtype)
 
 
 def normalized_after_rescaling(tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -62,7 +97,7 @@ def normalized_after_rescaling(tiles: torch.Tensor, dtype: torch.dtype) -> torch
     otherwise.
     """
     white = torch.tensor(_WHITE, device=tiles.device)
-    mean, std = _channels(_MEAN, tiles.device), _channels(_STD, tiles.device)
+    mean, std = _channels(IMAGENET.mean, tiles.device), _channels(IMAGENET.std, tiles.device)
 
     def normalized(some: torch.Tensor) -> torch.Tensor:
         return some.to(torch.float32).div_(white).sub_(mean).div_(std)
@@ -73,8 +108,8 @@ def normalized_after_rescaling(tiles: torch.Tensor, dtype: torch.dtype) -> torch
 def normalized_with_rescaling(tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """uint8 tiles as transformers normalizes: mean and deviation are multiplied by 255; rounded once."""
     # On the CPU, where the engine multiplies them, so that they round alike.
-    mean = (_channels(_MEAN) * _WHITE).to(tiles.device)
-    std = (_channels(_STD) * _WHITE).to(tiles.device)
+    mean = (_channels(IMAGENET.mean) * _WHITE).to(tiles.device)
+    std = (_channels(IMAGENET.std) * _WHITE).to(tiles.device)
 
     def normalized(some: torch.Tensor) -> torch.Tensor:
         return some.to(torch.float32).sub_(mean).div_(std)
@@ -93,9 +128,19 @@ def _tile_by_tile(normalized: Any, tiles: torch.Tensor, dtype: torch.dtype) -> t
     return pixels
 
 
-def _known(mm_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs under the engine's names, in their order, which is that of the modalities."""
-    return {name.removesuffix(UINT8): value for name, value in mm_kwargs.items()}
+def _known(mm_kwargs: Mapping[str, Any], pixels: str) -> dict[str, Any]:
+    """Inputs under the engine's names, in their order, which is that of the modalities; tiles of whole images.
+
+    Args:
+        pixels: the engine's name of an image's tiles.
+    """
+    known = {}
+    for name, value in mm_kwargs.items():
+        if name == IMAGES:
+            known[pixels] = tiles_of(mm_kwargs)
+        elif name != SIZES:
+            known[name.removesuffix(UINT8)] = value
+    return known
 
 
 def _channels(values: tuple[float, ...], device: Any = None) -> torch.Tensor:

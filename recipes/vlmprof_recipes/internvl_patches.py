@@ -140,20 +140,20 @@ _HF_MODEL = f"{_HF}:InternS1ForConditionalGeneration"
 CHAT_INPUTS = (
     *_always(
         f"{_CHAT_MODEL}.embed_multimodal",
-        "internvl_inputs:with_keywords",
+        "internvl_inputs:chat_keywords",
         ("self", "kwargs"),
         "38a248809c23152d",
         "347279e085b7b0f1",
     ),
     *_always(
         f"{_CHAT_MODEL}.get_input_modality",
-        "internvl_inputs:with_mapping",
+        "internvl_inputs:modality",
         ("self", "mm_kwargs"),
         "ec725bf3ec9433bf",
     ),
     *_always(
         f"{_CHAT_MODEL}.select_encoder_cudagraph_items",
-        "internvl_inputs:with_mapping",
+        "internvl_inputs:select",
         ("self", "mm_kwargs", "indices"),
         "cd40a8bba2fc64b8",
     ),
@@ -181,7 +181,7 @@ CHAT_INPUTS = (
 HF_INPUTS = (
     *_always(
         f"{_HF_MODEL}.embed_multimodal",
-        "internvl_inputs:with_keywords",
+        "internvl_inputs:hf_keywords",
         ("self", "kwargs"),
         "64a6018e63ddb744",
         "5ba512e9fc14dd80",

@@ -7,8 +7,17 @@ from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TORCHVISION, TRANSFORMERS, VLLM, VLLM_26
 from vlmprof_recipes.idefics3_patches import FEATURES, FIELDS, INPUTS, PREPROCESS
+from vlmprof_recipes.internvl_patches import (
+    CHAT_FIELDS,
+    CHAT_INPUTS,
+    CHAT_TILES,
+    HF_FIELDS,
+    HF_IMAGES,
+    HF_INPUTS,
+    HF_PREPROCESS,
+)
 
-_ELSEWHERE = "--mm-processor-device is refused unless the server only encodes; no patch here yet"
+_REFUSED = "--mm-processor-device is refused unless the server only encodes"
 
 _NOWHERE = vllm_26.row(
     standing=Standing(Need.NEEDED, "the engine has no flag for it; no patch here for vLLM 0.26")
@@ -21,21 +30,33 @@ recipe = Recipe(
     paper="Resize and normalize on the GPU.",
     here="The API server sends the decoded image, a tenth of the bytes of its tiles, and the worker resizes, "
     "splits and normalizes it. On a GPU two matrix products resize, to the values of torchvision's Lanczos "
-    "on the CPU, which CUDA has not. Without a GPU the work only changes its process; the bytes are saved.",
+    "or bicubic on the CPU, which CUDA's differ from. Without a GPU the work only changes its process; the bytes "
+    "are saved. An image with more bytes than its tiles is sent as tiles.",
     standing={
-        Family.IDEFICS3: Standing(
-            Need.NEEDED, "SmolVLMImageProcessor._preprocess; --mm-processor-device is refused for a server"
+        Family.IDEFICS3: Standing(Need.NEEDED, f"SmolVLMImageProcessor._preprocess; {_REFUSED}"),
+        Family.INTERNVL_CHAT: Standing(Need.NEEDED, f"InternVLImageProcessor.__call__; {_REFUSED}"),
+        Family.INTERNVL_HF: Standing(Need.NEEDED, f"GotOcr2ImageProcessor._preprocess; {_REFUSED}"),
+        Family.QWEN3_VL: Standing(
+            Need.NOT_APPLICABLE,
+            "its patches are twice the bytes of the image, which keeps its size: 1.8 MB for 640x480, normalized "
+            "on the device already",
         ),
-        Family.INTERNVL_CHAT: Standing(Need.NEEDED, _ELSEWHERE),
-        Family.INTERNVL_HF: Standing(Need.NEEDED, _ELSEWHERE),
-        Family.QWEN3_VL: Standing(Need.NEEDED, _ELSEWHERE),
     },
     diagnose=changing(effects.GPU_PREPROCESS),
     processes=("api_server", "worker"),
-    # The worker knows tiles that are uint8 and whole; what else the processor would do has no place there.
-    needs=(1, 8, 10, 11),
-    fits={Family.IDEFICS3: (VLLM, TRANSFORMERS, TORCHVISION)},
-    patches={Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS, *FEATURES)},
+    # The worker knows tiles that are uint8, whole and of torchvision; what else the processor would do has no
+    # place there.
+    needs=(1, 2, 8, 10, 11),
+    fits={
+        Family.IDEFICS3: (VLLM, TRANSFORMERS, TORCHVISION),
+        Family.INTERNVL_CHAT: (VLLM, TORCHVISION),
+        Family.INTERNVL_HF: (VLLM, TRANSFORMERS, TORCHVISION),
+    },
+    patches={
+        Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS, *FEATURES),
+        Family.INTERNVL_CHAT: (*CHAT_TILES, *CHAT_FIELDS, *CACHE_KEYS, *CHAT_INPUTS),
+        Family.INTERNVL_HF: (*HF_PREPROCESS, *HF_IMAGES, *HF_FIELDS, *CACHE_KEYS, *HF_INPUTS),
+    },
     earlier={
         Family.IDEFICS3: Earlier(
             fits=(VLLM_26, TRANSFORMERS, TORCHVISION),

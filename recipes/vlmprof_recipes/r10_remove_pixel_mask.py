@@ -28,6 +28,9 @@ recipe = Recipe(
     },
     diagnose=changing(effects.REMOVE_MASK),
     processes=("api_server", "worker"),
+    # The engine fills tiles and mask in one loop; with a mask less but a copy into zeros still, large blocks are
+    # mapped anew that its own way finds in the heap.
+    needs=(1,),
     fits={Family.IDEFICS3: (VLLM, TRANSFORMERS)},
     patches={Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS, *FEATURES)},
     earlier={

@@ -7,7 +7,7 @@ from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM, VLLM_FROM_26
 from vlmprof_recipes.idefics3_patches import FIELDS, PREPROCESS
-from vlmprof_recipes.internvl_patches import CHAT_TILES, HF_CROP
+from vlmprof_recipes.internvl_patches import CHAT_TILES, HF_CROP, HF_PREPROCESS
 
 recipe = Recipe(
     number=11,
@@ -15,7 +15,8 @@ recipe = Recipe(
     title="avoid the split",
     paper="Do not split and restack what can stay one tensor.",
     here="The paper does not define it. Read here as: tiles are a view of the resized image, copied once into "
-    "the tensor that is sent; split_images unfolds, makes contiguous and concatenates: two copies.",
+    "the tensor that is sent; split_images unfolds, makes contiguous and concatenates: two copies. Colours that "
+    "torch's resize leaves interleaved are separated in the same copy, by OpenCV's vector instructions.",
     standing={
         Family.IDEFICS3: Standing(
             Need.NEEDED, "split_images of Idefics3ImageProcessor and SmolVLMImageProcessor"
@@ -24,12 +25,16 @@ recipe = Recipe(
             Need.NEEDED, "dynamic_preprocess_internvl crops each tile as a PIL image"
         ),
         Family.INTERNVL_HF: Standing(
-            Need.NEEDED, "GotOcr2ImageProcessor.crop_image_to_patches stacks slices, then copies again"
+            Need.NEEDED,
+            "GotOcr2ImageProcessor.crop_image_to_patches stacks slices of an image with interleaved colours: one "
+            "copy, but of single bytes",
         ),
         Family.QWEN3_VL: Standing(Need.NOT_APPLICABLE, "the image is not split into tiles"),
     },
     diagnose=changing(effects.AVOID_SPLIT),
     processes=("api_server",),
+    # Where tiles are listed, grouped and padded after the split, each is copied again.
+    needs=(1,),
     fits={
         Family.IDEFICS3: (VLLM, TRANSFORMERS),
         Family.INTERNVL_CHAT: (VLLM_FROM_26,),
@@ -38,7 +43,7 @@ recipe = Recipe(
     patches={
         Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS),
         Family.INTERNVL_CHAT: (*CHAT_TILES, *CACHE_KEYS),
-        Family.INTERNVL_HF: (*HF_CROP, *CACHE_KEYS),
+        Family.INTERNVL_HF: (*HF_PREPROCESS, *HF_CROP, *CACHE_KEYS),
     },
     earlier={Family.IDEFICS3: vllm_26.row(*PREPROCESS, *vllm_26.IDEFICS3_FIELDS)},
 )

@@ -117,12 +117,12 @@ def test_recipes_that_the_engine_did_not_load_make_the_run_invalid(
 ) -> None:
     """VLLM_PLUGINS keeps vLLM from loading ours: what was measured is not what was meant, and the run says so."""
     outcome = run_cli(
-        *("run", checkpoint, "--out", tmp_path / "run", "--recipes", "10"),
+        *("run", checkpoint, "--out", tmp_path / "run", "--recipes", "1,10"),
         *("--requests", 4, "--warmup", 0, *_QUICK, *ENGINE_ARGS),
         environment={"VLLM_PLUGINS": "lora_filesystem_resolver"},
     )
     assert outcome.exit_code == ExitCode.RECIPE_MISFIT
-    assert "never called though on: recipe 10 (remove_pixel_mask)" in outcome.stderr
+    assert "10 (remove_pixel_mask)" in outcome.stderr
     assert "VLLM_PLUGINS" in outcome.stderr
     info = RunFolder(tmp_path / "run").read_info()
     assert info.status == "invalid"
@@ -165,7 +165,7 @@ def test_a_killed_ladder_goes_on_where_it_was(
 ) -> None:
     """Killed outright after its first round: the same command keeps that round and measures the other."""
     out = tmp_path / "ladder"
-    rows = ["--order", "10 1,8", "--recipes", "1,8,10", "--rounds", 2, "--per-block", 1]
+    rows = ["--order", "1,10 8", "--recipes", "1,8,10", "--rounds", 2, "--per-block", 1]
     arguments = ["ladder", checkpoint, "--out", out, *rows, "--requests", 4, *_QUICK[:2], *ENGINE_ARGS]
     killed = start(*arguments)
     killed.wait_for_step("(round 1, ")
@@ -183,7 +183,7 @@ def test_a_killed_ladder_goes_on_where_it_was(
     rounds = [block.index for block in RunFolder(out).read_info().blocks if block.round is not None]
     assert [sent[index] for index in rounds] == [1] * len(rounds)
     ladder = read_ladder(RunFolder(out))
-    assert [step.arm for step in ladder.steps] == ["+10", "+1,8"]
+    assert [step.arm for step in ladder.steps] == ["+1,10", "+8"]
     assert all(step.comparison is not None and step.comparison.rounds == 2 for step in ladder.steps)
 
 

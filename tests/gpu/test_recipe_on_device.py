@@ -13,10 +13,11 @@ pytestmark = [
 ]
 
 from tests.unit.idefics3_tiles import noise  # noqa: E402
-from vlmprof_recipes.device_resize import resized  # noqa: E402
+from vlmprof_recipes.device_resize import BICUBIC, LANCZOS, Filter, resized  # noqa: E402
 from vlmprof_recipes.folded_embeddings import embed, fold  # noqa: E402
 from vlmprof_recipes.idefics3_inputs import normalized  # noqa: E402
 from vlmprof_recipes.idefics3_whole_images import tiles_of  # noqa: E402
+from vlmprof_recipes.whole_images import packed  # noqa: E402
 
 _SIZES = [
     ((480, 640), (1536, 2048)),
@@ -26,23 +27,29 @@ _SIZES = [
 ]
 
 
+@pytest.mark.parametrize("resampling", [LANCZOS, BICUBIC], ids=lambda each: each.name)
 @pytest.mark.parametrize("tf32", [False, True], ids=["ieee", "tf32"])
 @pytest.mark.parametrize(("before", "after"), _SIZES, ids=str)
 def test_the_device_resizes_to_the_cpu_s_pixels(
-    before: tuple[int, int], after: tuple[int, int], tf32: bool, monkeypatch: pytest.MonkeyPatch
+    before: tuple[int, int],
+    after: tuple[int, int],
+    tf32: bool,
+    resampling: Filter,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No pixel differs, also where the engine lets products round to TF32: those are made in float64."""
     monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", tf32)
     image = noise(*before)
-    lanczos = functional.InterpolationMode.LANCZOS
-    expected = functional.resize(image, list(after), interpolation=lanczos, antialias=True)
-    assert torch.equal(resized(image.cuda(), after).cpu(), expected)
+    mode = functional.InterpolationMode(resampling.name)
+    expected = functional.resize(image, list(after), interpolation=mode, antialias=True)
+    assert torch.equal(resized(image.cuda(), after, resampling).cpu(), expected)
 
 
 def test_the_device_makes_the_cpu_s_tiles() -> None:
-    """13 tiles of a 640x480 image: 3 rows of 4, and the whole."""
-    image, sizes = noise(480, 640), torch.tensor([1536, 2048, 1536, 2048, 512])
-    assert torch.equal(tiles_of([image.cuda()], [sizes]).cpu(), tiles_of([image], [sizes]))
+    """13 tiles of a 640x480 image: 3 rows of 4, and the whole; as many of a portrait beside it."""
+    sizes = torch.tensor([[480, 640, 1536, 2048, 1536, 2048, 512], [30, 20, 2048, 1365, 2048, 1536, 512]])
+    images = packed([noise(480, 640), noise(30, 20)])
+    assert torch.equal(tiles_of(images.cuda(), sizes).cpu(), tiles_of(images, sizes))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)

@@ -1,4 +1,4 @@
-"""Recipe 3's resize by matrix products: the very values of torchvision's Lanczos on the CPU."""
+"""Recipe 3's resize by matrix products: the very values of torchvision's on the CPU."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the models' extra is not installed")
 functional = pytest.importorskip("torchvision.transforms.v2.functional")
 
-from vlmprof_recipes.device_resize import lanczos_weights, resized  # noqa: E402
+from vlmprof_recipes.device_resize import BICUBIC, LANCZOS, Filter, resized, weights_of  # noqa: E402
 
 _SIZES = [
     ((480, 640), (1536, 2048)),
@@ -17,6 +17,10 @@ _SIZES = [
     ((37, 100), (758, 2048)),
     ((512, 512), (512, 512)),
     ((3000, 17), (2048, 12)),
+    ((480, 640), (1344, 1792)),
+    ((480, 640), (448, 448)),
+    ((1080, 1920), (896, 1792)),
+    ((1, 1), (448, 448)),
 ]
 
 
@@ -30,22 +34,25 @@ def _image(height: int, width: int) -> Any:
     return image
 
 
+@pytest.mark.parametrize("resampling", [LANCZOS, BICUBIC], ids=lambda each: each.name)
 @pytest.mark.parametrize(("before", "after"), _SIZES, ids=str)
-def test_matrix_products_give_torchvision_s_pixels(before: tuple[int, int], after: tuple[int, int]) -> None:
+def test_matrix_products_give_torchvision_s_pixels(
+    before: tuple[int, int], after: tuple[int, int], resampling: Filter
+) -> None:
     """Up, down, one axis up and the other down, and no change at all: no pixel differs."""
     pytest.importorskip(
         "torchvision", "0.27", reason="earlier ones do not resize tensors with Lanczos' filter"
     )
     image = _image(*before)
-    lanczos = functional.InterpolationMode.LANCZOS
-    expected = functional.resize(image, list(after), interpolation=lanczos, antialias=True)
-    assert torch.equal(resized(image, after), expected)
+    mode = functional.InterpolationMode(resampling.name)
+    expected = functional.resize(image, list(after), interpolation=mode, antialias=True)
+    assert torch.equal(resized(image, after, resampling), expected)
 
 
 @pytest.mark.parametrize(("n_from", "n_to"), [(640, 2048), (2048, 512), (4000, 100)])
 def test_weights_are_integers_of_16_bits_that_add_up_to_one(n_from: int, n_to: int) -> None:
     """Rounding moves a sum of 6 to 241 weights by half a unit each at most."""
-    weights = lanczos_weights(n_from, n_to)
+    weights = weights_of(LANCZOS, n_from, n_to)
     assert torch.equal(weights.matrix, weights.matrix.round())
     assert weights.matrix.abs().max() < 1 << 15
     taps = int((weights.matrix != 0).sum(1).max())
@@ -54,5 +61,5 @@ def test_weights_are_integers_of_16_bits_that_add_up_to_one(n_from: int, n_to: i
 
 def test_float32_is_left_where_it_could_not_hold_a_sum() -> None:
     """640 to 2048: weights below 2**15 of 14 bits, sums near 2**22. 4000 to 100: 20 bits, sums near 2**28."""
-    assert lanczos_weights(640, 2048).fits_float32
-    assert not lanczos_weights(4000, 100).fits_float32
+    assert weights_of(LANCZOS, 640, 2048).fits_float32
+    assert not weights_of(LANCZOS, 4000, 100).fits_float32

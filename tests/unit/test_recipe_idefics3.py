@@ -18,7 +18,7 @@ from vlmprof.patching.registry import check_together, load_recipes  # noqa: E402
 from vlmprof_recipes.idefics3_inputs import dense_features  # noqa: E402
 
 _NUMBERS = (1, 8, 10, 11)
-_SETS = [numbers for size in range(1, 5) for numbers in combinations(_NUMBERS, size)]
+_SETS = [(1, *others) for size in range(4) for others in combinations(_NUMBERS[1:], size)]
 _SIZES = [(480, 640), (640, 480), (1080, 1920), (37, 100), (512, 512), (2048, 2048)]
 
 
@@ -51,7 +51,7 @@ def test_every_set_of_recipes_gives_the_engine_s_pixels(
     assert found["pixel_values"].shape == (1, 13, 3, 512, 512)
     assert torch.equal(as_encoded(found), as_encoded(expected))
     assert ("pixel_attention_mask" in found) == (10 not in numbers)
-    assert (found["pixel_values"].dtype == torch.uint8) == ({1, 8} <= set(numbers))
+    assert (found["pixel_values"].dtype == torch.uint8) == (8 in numbers)
     if 10 not in numbers:
         assert torch.equal(found["pixel_attention_mask"], expected["pixel_attention_mask"])
 
@@ -114,11 +114,23 @@ def test_pixels_of_another_mean_are_not_left_to_the_worker(switch: RecipeSwitch)
 
 
 def test_each_recipe_is_accepted_with_what_it_needs_and_refused_without() -> None:
-    """Recipe 8 needs recipe 1: the engine's padding would turn its uint8 tiles into float32."""
+    """The others need recipe 1: the engine's padding would turn uint8 tiles into float32 and copy them again."""
     recipes = load_recipes()
     check_together(_NUMBERS, recipes, Family.IDEFICS3)
-    with pytest.raises(RecipeMisfit, match=r"recipe 8 \(uint8\) needs recipe 1"):
-        check_together([8], recipes, Family.IDEFICS3)
+    for number in (8, 10, 11):
+        with pytest.raises(RecipeMisfit, match=rf"recipe {number} .* needs recipe 1$"):
+            check_together([number], recipes, Family.IDEFICS3)
+
+
+def test_without_recipe_1_the_engine_makes_tiles_and_mask_itself(switch: RecipeSwitch) -> None:
+    """A set that no command accepts, but that a switch can hold: as without recipes."""
+    processor, image = processor_of(idefics3, "Idefics3ImageProcessor"), noise(480, 640)
+    switch.set([])
+    expected = processor([image], return_tensors="pt")
+    switch.set((8, 10, 11))
+    found = processor([image], return_tensors="pt")
+    assert found.keys() == expected.keys()
+    assert torch.equal(found["pixel_values"], expected["pixel_values"])
 
 
 class _Encoder:

@@ -214,7 +214,10 @@ def _facts(recipe: "Recipe") -> "Table":
     from rich.table import Table
 
     together = [
-        *(f"needs {', '.join(map(str, recipe.needs))}" for _ in recipe.needs[:1]),
+        *(
+            f"needs {', '.join(map(str, recipe.needs))}, as far as the model has them"
+            for _ in recipe.needs[:1]
+        ),
         *(f"conflicts with {', '.join(map(str, recipe.conflicts))}" for _ in recipe.conflicts[:1]),
     ]
     rows = {
@@ -263,7 +266,10 @@ def _short(path: str) -> str:
 
 
 def _command(recipe: "Recipe") -> str:
-    numbers = sorted({recipe.number, *recipe.needs})
+    from vlmprof.patching.registry import load_recipes, narrowed
+
+    served = [family for family in recipe.standing if recipe.patches_for(family)][:1]
+    numbers = sorted({recipe.number, *narrowed(load_recipes(), *served)[recipe.number].needs})
     return f"vlmprof run MODEL --ab {','.join(map(str, numbers))}"
 
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from vlmprof.errors import RecipeMisfit, UsageError
 from vlmprof.patching.availability import has_change
@@ -35,6 +36,23 @@ def load_recipes(versions: Versions | None = None) -> dict[int, Recipe]:
     return {number: as_in(recipe, engine) for number, recipe in sorted(recipes.items())}
 
 
+def narrowed(recipes: Mapping[int, Recipe], *families: Family) -> dict[int, Recipe]:
+    """The recipes as they are for the served model's family, or for those that may come to be served.
+
+    What has nothing to change there is no recipe's need: the engine does it already, or the model lacks it.
+    """
+
+    def needed(number: int, recipe: Recipe) -> bool:
+        need = recipes.get(number)
+        acting = [family for family in families if has_change(recipe, family)]
+        return need is None or not acting or any(has_change(need, family) for family in acting)
+
+    return {
+        number: replace(recipe, needs=tuple(need for need in recipe.needs if needed(need, recipe)))
+        for number, recipe in recipes.items()
+    }
+
+
 def parse_numbers(text: str, recipes: Mapping[int, Recipe]) -> tuple[int, ...]:
     """Recipe numbers of `1,2,8`, each once.
 
@@ -57,7 +75,7 @@ def check_together(numbers: Iterable[int], recipes: Mapping[int, Recipe], *famil
         RecipeMisfit: one has nothing to change for any of them, lacks another that it needs, or meets one that
             it conflicts with.
     """
-    chosen = frozenset(numbers)
+    chosen, recipes = frozenset(numbers), narrowed(recipes, *families)
     for recipe in (recipes[number] for number in sorted(chosen)):
         if not any(has_change(recipe, family) for family in families):
             raise _nothing_to_apply(recipe, families)

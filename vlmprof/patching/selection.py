@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from vlmprof.errors import RecipeMisfit
 from vlmprof.patching.family import Family
 from vlmprof.patching.recipe import Exactness, Recipe, Switching
-from vlmprof.patching.registry import check_together, parse_numbers
+from vlmprof.patching.registry import check_together, narrowed, parse_numbers
 from vlmprof.patching.source import InstalledSource
 from vlmprof.patching.versions import check_recipe
 
@@ -42,7 +42,9 @@ def select(
         RecipeMisfit: numbers that cannot be applied exactly as meant.
     """
     if text.strip() in (ALL, EXACT):
-        return _all_that_fit(recipes, families, installed, exact_only=text.strip() == EXACT)
+        return _all_that_fit(
+            narrowed(recipes, *families), families, installed, exact_only=text.strip() == EXACT
+        )
     numbers = parse_numbers(text, recipes)
     check_together(numbers, recipes, *families)
     for number in numbers:

@@ -10,7 +10,7 @@ from vlmprof.errors import RecipeMisfit
 from vlmprof.model.ladder import LadderResult, LadderStep
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.patching import Family
-from vlmprof.patching.registry import load_recipes
+from vlmprof.patching.registry import load_recipes, narrowed
 from vlmprof.patching.selection import ALL, select
 from vlmprof.patching.source import InstalledSource
 from vlmprof.session.compare import compare_arms
@@ -58,7 +58,7 @@ def _plan(options: LadderOptions) -> tuple[Family, LadderPlan]:
     engine = find_vllm(run.python)
     family = family_of_model(described_by_hub(resolve_model(run.model), engine))
     installed = InstalledSource(engine.search_path)
-    recipes = load_recipes(installed)
+    recipes = narrowed(load_recipes(installed), family)
     selection = select(run.recipes.strip() or ALL, recipes, [family], installed)
     plan = plan_ladder(
         family,

@@ -20,7 +20,7 @@ from vlmprof.errors import EngineFailed
 from vlmprof.model.run_info import ModelInfo
 from vlmprof.model.verification import ProcessorCheck, ServerCheck, Verification
 from vlmprof.patching import Family, Recipe
-from vlmprof.patching.registry import load_recipes
+from vlmprof.patching.registry import load_recipes, narrowed
 from vlmprof.patching.selection import select
 from vlmprof.patching.source import InstalledSource
 from vlmprof.session.interrupts import ignoring_interrupts, terminate_as_interrupt
@@ -105,7 +105,8 @@ def _subject(options: VerifyOptions) -> _Subject:
     engine = find_vllm(options.python)
     model = described_by_hub(resolve_model(options.model), engine)
     installed = InstalledSource(engine.search_path)
-    family, recipes = family_of_model(model), load_recipes(installed)
+    family = family_of_model(model)
+    recipes = narrowed(load_recipes(installed), family)
     selection = select(options.recipes, recipes, [family], installed)
     live = [number for number in selection.numbers if recipes[number].patches_for(family)]
     sets = [tuple(sorted(_with_needs(number, recipes))) for number in live]
