@@ -34,9 +34,14 @@ _TILE_PIXELS = 3 * 4 / (3 * 4 + _MASK_BYTES)
 _TILE_BY_TILE = 0.45
 _SPREAD = 0.15
 
+# Recipe 14 leaves out again what recipe 8 brings to the worker.
+_FOLDED = 14
 # The worker casts to the model's type what the API server no longer does.
-_CAST_IN_WORKER = Adds(_CAST, 1.0, spread=0.3, on_device=True)
-_IN_WORKER = (Adds(_NORMALIZE, _TILE_BY_TILE, spread=_SPREAD, on_device=True), _CAST_IN_WORKER)
+_CAST_IN_WORKER = Adds(_CAST, 1.0, spread=0.3, on_device=True, unless=_FOLDED)
+_IN_WORKER = (
+    Adds(_NORMALIZE, _TILE_BY_TILE, spread=_SPREAD, on_device=True, unless=_FOLDED),
+    _CAST_IN_WORKER,
+)
 
 # A line that fills new memory pays for its page faults; without it, the next one may have to.
 _FIRST_TOUCH = 0.35
@@ -130,7 +135,7 @@ UINT8: EffectsByFamily = {
         Removes(_CHAT_TRANSFORM, share=0.9, spread=0.1),
         Removes(_CAST),
         SendsLess(0.5),
-        Adds(_CHAT_TRANSFORM, 0.25, spread=0.1, on_device=True),
+        Adds(_CHAT_TRANSFORM, 0.25, spread=0.1, on_device=True, unless=_FOLDED),
         _CAST_IN_WORKER,
     ),
     Family.INTERNVL_HF: (
@@ -173,11 +178,17 @@ _PATCH_PRODUCT = Removes(
     part=_PRODUCTS,
     without_bfloat16=True,
 )
+# With recipe 8 in the run already, its own functions are in the samples.
+_NORMALIZED_IN_WORKER = Removes("normalized|normalized_after_rescaling|normalized_with_rescaling")
+_FOLDING = (
+    _PATCH_PRODUCT,
+    Removes("Conv2dLayer._forward_mulmat", at="reshape(", share=0.5, spread=0.2),
+    _NORMALIZED_IN_WORKER,
+)
 FOLD_NORMALIZATION: EffectsByFamily = {
-    Family.IDEFICS3: (
-        _PATCH_PRODUCT,
-        Removes("Conv2dLayer._forward_mulmat", at="reshape(", share=0.5, spread=0.2),
-    ),
+    Family.IDEFICS3: _FOLDING,
+    Family.INTERNVL_CHAT: _FOLDING,
+    Family.INTERNVL_HF: _FOLDING,
 }
 FLOAT32_PRODUCTS: tuple[Effect, ...] = (
     Removes(

@@ -12,14 +12,8 @@ import torch
 from torch.nn.functional import linear
 
 from vlmprof.patching import PatchedCall
+from vlmprof_recipes.pixel_arithmetic import HALF, IMAGENET, Scale
 from vlmprof_recipes.vision_float32 import multiplies_bfloat16
-
-Channels = tuple[float, ...]
-HALVES: Channels = (0.5, 0.5, 0.5)
-"""Mean and deviation of every Idefics3 and SmolVLM."""
-IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
-IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
-"""Those of InternVL."""
 
 _SIGN = 128
 _WHITE = 255
@@ -39,7 +33,7 @@ def idefics3(
     """Embed uint8 tiles of SmolVLM and Idefics3, which have no padding; others go the engine's own way."""
     if pixel_values.dtype != torch.uint8:
         return call.original(embeddings, pixel_values, patch_attention_mask, *args, **kwargs)
-    embedded = _embedded(embeddings.patch_embedding, pixel_values, HALVES, HALVES)
+    embedded = _embedded(embeddings.patch_embedding, pixel_values, HALF)
     # All tiles are whole: they share one row of positions.
     return embedded + embeddings.position_embedding(_position_ids(embeddings, patch_attention_mask[:1]))
 
@@ -66,7 +60,7 @@ def internvl_chat(call: PatchedCall, embeddings: Any, pixel_values: torch.Tensor
     """Embed uint8 tiles of InternVLChat, behind the class embedding; others go the engine's own way."""
     if pixel_values.dtype != torch.uint8:
         return call.original(embeddings, pixel_values)
-    embedded = _embedded(embeddings.patch_embedding, pixel_values, IMAGENET_MEAN, IMAGENET_STD)
+    embedded = _embedded(embeddings.patch_embedding, pixel_values, IMAGENET)
     rows, columns = (edge // embeddings.patch_size for edge in pixel_values.shape[-2:])
     first = embeddings.class_embedding.expand(len(embedded), 1, -1).to(embedded.dtype)
     positions = embeddings._get_position_embedding(rows, columns).to(embedded.dtype)
@@ -77,7 +71,7 @@ def internvl_hf(call: PatchedCall, embeddings: Any, pixel_values: torch.Tensor) 
     """Embed uint8 tiles of HF-native InternVL, with the rows and columns of patches; others as the engine does."""
     if pixel_values.dtype != torch.uint8:
         return call.original(embeddings, pixel_values)
-    embedded = _embedded(embeddings.projection, pixel_values, IMAGENET_MEAN, IMAGENET_STD)
+    embedded = _embedded(embeddings.projection, pixel_values, IMAGENET)
     rows, columns = (
         edge // patch for edge, patch in zip(pixel_values.shape[-2:], embeddings.patch_size, strict=True)
     )
@@ -102,26 +96,26 @@ def fold(
     weight: torch.Tensor,
     bias: torch.Tensor | None,
     dtype: torch.dtype,
-    mean: Channels = HALVES,
-    std: Channels = HALVES,
+    scale: Scale = HALF,
 ) -> _Folded:
     """Weight [hidden, values of a patch] and bias for centred values, rounded once to the dtype.
 
     Args:
         weight: of the convolution, [hidden, channels, patch, patch].
-        mean, std: of each channel, on a scale from 0 to 1.
     """
     exact = weight.detach().to(torch.float64)
-    means, deviations = (torch.tensor(each, dtype=exact.dtype, device=exact.device) for each in (mean, std))
-    offset = exact.sum((2, 3)) @ ((_SIGN / _WHITE - means) / deviations)
+    mean, std = (
+        torch.tensor(each, dtype=exact.dtype, device=exact.device) for each in (scale.mean, scale.std)
+    )
+    offset = exact.sum((2, 3)) @ ((_SIGN / _WHITE - mean) / std)
     if bias is not None:
         offset += bias.detach()
-    return (exact / (_WHITE * deviations).view(-1, 1, 1)).flatten(1).to(dtype), offset.to(dtype)
+    return (exact / (_WHITE * std).view(-1, 1, 1)).flatten(1).to(dtype), offset.to(dtype)
 
 
-def _embedded(convolution: Any, tiles: torch.Tensor, mean: Channels, std: Channels) -> torch.Tensor:
+def _embedded(convolution: Any, tiles: torch.Tensor, scale: Scale) -> torch.Tensor:
     """Embeddings in the type of the convolution's weight, which may be computed in a wider one."""
-    weight, bias = _folded_weights(convolution, mean, std)
+    weight, bias = _folded_weights(convolution, scale)
     return embed(tiles, weight, bias, convolution.kernel_size[0]).to(convolution.weight.dtype)
 
 
@@ -134,7 +128,7 @@ def _unfolded(tiles: torch.Tensor, patch: int) -> torch.Tensor:
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(count, -1, channels * patch * patch)
 
 
-def _folded_weights(convolution: Any, mean: Channels, std: Channels) -> _Folded:
+def _folded_weights(convolution: Any, scale: Scale) -> _Folded:
     """The convolution's folded weights, made once a type."""
     dtype = convolution.weight.dtype
     if convolution.weight.is_cpu and not multiplies_bfloat16():
@@ -142,5 +136,5 @@ def _folded_weights(convolution: Any, mean: Channels, std: Channels) -> _Folded:
     of_module = _folded.setdefault(convolution, {})
     if dtype not in of_module:
         with torch.inference_mode(False):
-            of_module[dtype] = fold(convolution.weight, convolution.bias, dtype, mean, std)
+            of_module[dtype] = fold(convolution.weight, convolution.bias, dtype, scale)
     return of_module[dtype]

@@ -64,15 +64,15 @@ def into_graph(call: PatchedCall, model: Any, mm_kwargs: Mapping[str, Any], *arg
 
 
 def chat_features(call: PatchedCall, model: Any, pixel_values: torch.Tensor) -> Any:
-    """Encode the tiles of InternVLChat."""
-    if pixel_values.dtype == torch.uint8:
+    """Encode the tiles of InternVLChat; recipe 14 normalizes later."""
+    if pixel_values.dtype == torch.uint8 and not call.is_on(14):
         pixel_values = _normalized(call, normalized_after_rescaling, pixel_values, _chat_dtype(model))
     return call.original(model, pixel_values)
 
 
 def hf_features(call: PatchedCall, model: Any, pixel_values: torch.Tensor) -> Any:
-    """Encode the tiles of HF-native InternVL."""
-    if pixel_values.dtype == torch.uint8:
+    """Encode the tiles of HF-native InternVL; recipe 14 normalizes later."""
+    if pixel_values.dtype == torch.uint8 and not call.is_on(14):
         dtype = model.vision_tower.embeddings.patch_embeddings.projection.weight.dtype
         pixel_values = _normalized(call, normalized_with_rescaling, pixel_values, dtype)
     return call.original(model, pixel_values)

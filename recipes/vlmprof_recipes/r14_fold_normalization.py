@@ -5,9 +5,14 @@ from vlmprof_recipes import effects
 from vlmprof_recipes import vllm_26_patches as vllm_26
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.diagnosis import changing
-from vlmprof_recipes.engine_versions import VLLM
+from vlmprof_recipes.engine_versions import VLLM, VLLM_FROM_26
 from vlmprof_recipes.idefics3_patches import FEATURES, INPUTS
-from vlmprof_recipes.vision_patches import IDEFICS3_EMBEDDINGS
+from vlmprof_recipes.internvl_patches import CHAT_INPUTS, HF_INPUTS
+from vlmprof_recipes.vision_patches import (
+    IDEFICS3_EMBEDDINGS,
+    INTERNVL_CHAT_EMBEDDINGS,
+    INTERNVL_HF_EMBEDDINGS,
+)
 
 recipe = Recipe(
     number=14,
@@ -19,10 +24,10 @@ recipe = Recipe(
     "that cannot multiply bfloat16 the embedding is computed in float32.",
     standing={
         Family.IDEFICS3: Standing(Need.NEEDED, "Idefics2VisionEmbeddings.forward takes normalized tiles"),
-        Family.INTERNVL_CHAT: Standing(
-            Need.NOT_APPLICABLE, "mean and deviation differ by channel: the worker's float32 pass stays"
+        Family.INTERNVL_CHAT: Standing(Need.NEEDED, "InternVisionEmbeddings.forward takes normalized tiles"),
+        Family.INTERNVL_HF: Standing(
+            Need.NEEDED, "InternS1VisionPatchEmbeddings.forward takes normalized tiles"
         ),
-        Family.INTERNVL_HF: Standing(Need.NOT_APPLICABLE, "as InternVLChat"),
         Family.QWEN3_VL: Standing(
             Need.UPSTREAM,
             "FusedMMInputNorm normalizes patches in front of the embedding, in one kernel on a GPU",
@@ -36,9 +41,18 @@ recipe = Recipe(
     "benchmarks/results/patch_embedding.md.",
     # Only whole uint8 tiles can be embedded as they come.
     needs=(8, 10),
-    fits={Family.IDEFICS3: (VLLM,)},
-    patches={Family.IDEFICS3: (*INPUTS, *FEATURES, *IDEFICS3_EMBEDDINGS, *CACHE_KEYS)},
+    fits={
+        Family.IDEFICS3: (VLLM,),
+        Family.INTERNVL_CHAT: (VLLM_FROM_26,),
+        Family.INTERNVL_HF: (VLLM,),
+    },
+    patches={
+        Family.IDEFICS3: (*INPUTS, *FEATURES, *IDEFICS3_EMBEDDINGS, *CACHE_KEYS),
+        Family.INTERNVL_CHAT: (*CHAT_INPUTS, *INTERNVL_CHAT_EMBEDDINGS, *CACHE_KEYS),
+        Family.INTERNVL_HF: (*HF_INPUTS, *INTERNVL_HF_EMBEDDINGS, *CACHE_KEYS),
+    },
     earlier={
+        Family.INTERNVL_HF: vllm_26.row(*HF_INPUTS, *INTERNVL_HF_EMBEDDINGS),
         Family.IDEFICS3: vllm_26.row(*vllm_26.IDEFICS3_INPUTS, *FEATURES, *IDEFICS3_EMBEDDINGS),
         Family.QWEN3_VL: vllm_26.row(
             standing=Standing(

@@ -65,4 +65,20 @@ IDEFICS3_EMBEDDINGS = (
         earlier=_earlier("625b7c34a80e93d3"),
     ),
 )
+INTERNVL_CHAT_EMBEDDINGS = (
+    _forward(
+        "intern_vit:InternVisionEmbeddings",
+        ("pixel_values",),
+        "2e5f98f62ef4e7b2",
+        replacement="folded_embeddings:internvl_chat",
+    ),
+)
+INTERNVL_HF_EMBEDDINGS = (
+    _forward(
+        "interns1_vit:InternS1VisionPatchEmbeddings",
+        ("pixel_values",),
+        "a26b62b4b5b4e22d",
+        replacement="folded_embeddings:internvl_hf",
+    ),
+)
 """Worker: from tiles to patch embeddings."""

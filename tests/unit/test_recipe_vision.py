@@ -7,7 +7,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="the models' extra is not installed")
 
 from vlmprof_recipes import folded_embeddings, vision_float32  # noqa: E402
-from vlmprof_recipes.folded_embeddings import HALVES, IMAGENET_MEAN, IMAGENET_STD, embed, fold  # noqa: E402
+from vlmprof_recipes.folded_embeddings import embed, fold  # noqa: E402
+from vlmprof_recipes.pixel_arithmetic import HALF, IMAGENET, Scale  # noqa: E402
 from vlmprof_recipes.vision_float32 import in_float32  # noqa: E402
 
 _PATCH, _EDGE, _HIDDEN = 16, 64, 32
@@ -34,15 +35,15 @@ def _convolution(dtype: Any, *, bias: bool = True) -> Any:
     return torch.nn.Conv2d(3, _HIDDEN, _PATCH, stride=_PATCH, bias=bias).to(dtype)
 
 
-def _normalized(tiles: Any, mean: Any = HALVES, std: Any = HALVES) -> Any:
+def _normalized(tiles: Any, scale: Scale = HALF) -> Any:
     """In float64."""
-    means, deviations = (torch.tensor(each, dtype=torch.float64).view(-1, 1, 1) for each in (mean, std))
-    return (tiles.double() / 255 - means) / deviations
+    mean, std = (torch.tensor(each, dtype=torch.float64).view(-1, 1, 1) for each in (scale.mean, scale.std))
+    return (tiles.double() / 255 - mean) / std
 
 
-def _expected(tiles: Any, convolution: Any, mean: Any = HALVES, std: Any = HALVES) -> Any:
+def _expected(tiles: Any, convolution: Any, scale: Scale = HALF) -> Any:
     """[tiles, patches, hidden] in float64: normalized, then convolved."""
-    normalized = _normalized(tiles, mean, std)
+    normalized = _normalized(tiles, scale)
     bias = None if convolution.bias is None else convolution.bias.double()
     embedded = torch.nn.functional.conv2d(normalized, convolution.weight.double(), bias, stride=_PATCH)
     return embedded.flatten(2).transpose(1, 2)
@@ -52,17 +53,15 @@ def _relative_rms(found: Any, expected: Any) -> float:
     return float(((found.double() - expected).norm() / expected.norm()).detach())
 
 
-@pytest.mark.parametrize(
-    "scale", [(HALVES, HALVES), (IMAGENET_MEAN, IMAGENET_STD)], ids=["halves", "imagenet"]
-)
+@pytest.mark.parametrize("scale", [HALF, IMAGENET], ids=["half", "imagenet"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_folded_weights_embed_uint8_tiles_as_normalized_ones(bias: bool, scale: Any) -> None:
+def test_folded_weights_embed_uint8_tiles_as_normalized_ones(bias: bool, scale: Scale) -> None:
     """In float64 nothing is rounded but the weights: the two differ by what a double holds of them."""
     convolution, tiles = _convolution(torch.float64, bias=bias), _tiles(3)
     with torch.inference_mode():
-        found = embed(tiles, *fold(convolution.weight, convolution.bias, torch.float64, *scale), _PATCH)
+        found = embed(tiles, *fold(convolution.weight, convolution.bias, torch.float64, scale), _PATCH)
     assert found.shape == (3, (_EDGE // _PATCH) ** 2, _HIDDEN)
-    assert _relative_rms(found, _expected(tiles, convolution, *scale)) < 1e-12
+    assert _relative_rms(found, _expected(tiles, convolution, scale)) < 1e-12
 
 
 def test_black_and_white_tiles_are_the_two_ends_of_the_scale() -> None:
@@ -143,7 +142,7 @@ class _InternEmbeddings(torch.nn.Module):  # type: ignore[misc, name-defined]
 def test_internvl_chat_embeds_uint8_tiles_behind_its_class_embedding() -> None:
     embeddings, tiles = _InternEmbeddings(), _tiles(2)
     call: Any = _Call(lambda module, *args: module(*args))
-    normalized = _normalized(tiles, IMAGENET_MEAN, IMAGENET_STD).float()
+    normalized = _normalized(tiles, IMAGENET).float()
     with torch.inference_mode():
         engines = folded_embeddings.internvl_chat(call, embeddings, normalized)
         found = folded_embeddings.internvl_chat(call, embeddings, tiles)
@@ -166,7 +165,7 @@ class _Projection(torch.nn.Module):  # type: ignore[misc, name-defined]
 def test_hf_native_internvl_embeds_uint8_tiles_and_counts_the_patches() -> None:
     embeddings, tiles = _Projection(), _tiles(2)
     call: Any = _Call(lambda module, *args: module(*args))
-    normalized = _normalized(tiles, IMAGENET_MEAN, IMAGENET_STD).float()
+    normalized = _normalized(tiles, IMAGENET).float()
     with torch.inference_mode():
         engines, patches = folded_embeddings.internvl_hf(call, embeddings, normalized)
         found, found_patches = folded_embeddings.internvl_hf(call, embeddings, tiles)

@@ -42,6 +42,14 @@ def test_work_that_moves_to_the_device_is_saved_where_that_is_a_gpu(on_gpu: bool
     assert model({1: moved}, on_gpu=on_gpu).saving({1}).saving_ns == saving_ns
 
 
+def test_work_that_another_recipe_leaves_out_again_is_that_one_s_saving() -> None:
+    """1 saves `scan`, 50, and adds 20; with 2 the 20 are not done: 50 together, and 2 saves 20 more than 1."""
+    both = model({1: [Removes("scan"), Adds("pad", 0.5, unless=2)], 2: []})
+    assert both.saving({1}).saving_ns == 30
+    assert both.saving({1, 2}).saving_ns == 50
+    assert both.saving({2}, given={1}).saving_ns == 20
+
+
 @pytest.mark.parametrize(
     ("machine", "saving_ns"),
     [

@@ -4,7 +4,7 @@ import numpy as np
 
 from vlmprof.analysis.stack_table import Ints, distinct
 from vlmprof.analysis.suggest_claims import ClaimedStacks
-from vlmprof.analysis.suggest_model import SavingModel
+from vlmprof.analysis.suggest_model import Claim, SavingModel
 from vlmprof.model.stages import STAGE_IDS
 from vlmprof.model.suggestions import Evidence
 from vlmprof.patching.effects import Adds
@@ -16,16 +16,24 @@ def evidence_of(model: SavingModel, recipe: int) -> list[Evidence]:
     """What each of a recipe's claims found, most first; means per sampled request, less than 10 us left out."""
     found: list[Evidence] = []
     for claim in model.claims:
-        if claim.recipe != recipe:
+        share = _share_saved(claim, recipe)
+        if not share:
             continue
         if claim.held is None:
-            bytes_ns = round(claim.effect.share * model.mean_transport_ns())
+            bytes_ns = round(share * model.mean_transport_ns())
             found.append(Evidence(stage="ipc_transfer", function="", file="", line=0, time_ns=bytes_ns))
         else:
-            share = -claim.effect.share if isinstance(claim.effect, Adds) else claim.effect.share
             found += _by_function(model, claim.held, share)
     found = [each for each in found if abs(each.time_ns) >= _SMALLEST_NS]
     return sorted(found, key=lambda each: -abs(each.time_ns))
+
+
+def _share_saved(claim: Claim, recipe: int) -> float:
+    """The part of what a claim is about that a recipe saves, or spares another recipe; below 0 if it adds."""
+    effect = claim.effect
+    if claim.recipe == recipe:
+        return -effect.share if isinstance(effect, Adds) else effect.share
+    return effect.share if isinstance(effect, Adds) and effect.unless == recipe else 0.0
 
 
 def _by_function(model: SavingModel, held: ClaimedStacks, share: float) -> list[Evidence]:

@@ -155,6 +155,8 @@ class SavingModel:
         for place, claim in enumerate(self.claims):
             if claim.recipe not in numbers - self._active or claim.held is None:
                 continue
+            if isinstance(claim.effect, Adds) and claim.effect.unless in numbers | self._active:
+                continue
             share = np.outer(self._draws.shares[:, place], self._signatures[:, place])
             if isinstance(claim.effect, Removes):
                 part = claim.effect.part or f"recipe {claim.recipe}"

@@ -39,12 +39,14 @@ class Adds:
     Attributes:
         like: the function, as in `Removes`, with all that it calls.
         on_device: where the model runs on a GPU, the GPU does it, so fast that nothing is added.
+        unless: number of a recipe that leaves this work out again; 0 for none.
     """
 
     like: str
     share: float
     spread: float = 0.0
     on_device: bool = False
+    unless: int = 0
 
 
 @dataclass(frozen=True, slots=True)
