@@ -1,6 +1,6 @@
 """What recipes save, each alone and all together, inside one server, beside what was predicted from a profile.
 
-python -m benchmarks.savings CHECKPOINT... [--images DIR] [--rounds 12] [--per-block 3] [--keep DIR]
+python -m benchmarks.savings CHECKPOINT... [--images DIR] [--rounds 12] [--per-block 3] [--keep DIR [--again]]
 
 For each checkpoint one server: its baseline is profiled, from which savings are predicted; then every recipe, with
 what it needs, and all of them together are measured against the baseline in randomized rounds.
@@ -54,6 +54,9 @@ def main() -> None:
     parser.add_argument("--per-block", type=int, default=3)
     parser.add_argument("--profiled", type=int, default=40, help="Requests that profile the baseline.")
     parser.add_argument("--keep", type=Path, help="Keep the run folders here.")
+    parser.add_argument(
+        "--again", action="store_true", help="Predict and compare what --keep holds, measure nothing."
+    )
     parser.add_argument("--name", default="savings", help="Name of the results.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as parent:
@@ -80,7 +83,7 @@ def measured(checkpoint: str, parent: Path, options: argparse.Namespace) -> dict
         overwrite=True,
         engine_args=["--trust-remote-code", *ENGINE_ARGS],
     )
-    folder = profile(run, Printed())
+    folder = RunFolder.open(run.out) if options.again else profile(run, Printed())
     predicted = dict(zip(sets, predict(folder, list(sets.values())), strict=True))
     rows = [_row(folder, arm, sets[arm], predicted[arm]) for arm in sets]
     single = [row for row in rows if row["arm"] != TOGETHER]

@@ -58,9 +58,7 @@ recipe = Recipe(
     "request took. MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ in the environment do the same from the "
     "start.",
     standing=dict.fromkeys(Family, _NEEDED),
-    diagnose=changing(
-        effects.KEEP_MEMORY, note="counts the image processor alone: messages between processes gain too"
-    ),
+    diagnose=changing(effects.KEEP_MEMORY, note="messages between processes gain too, which is not counted"),
     processes=("api_server", "engine_core", "worker"),
     fits=dict.fromkeys(Family, (VLLM_FROM_26,)),
     patches=dict.fromkeys(Family, _PATCHES),
