@@ -25,6 +25,7 @@ from vlmprof.workload.coco_like import coco_like_jpeg
 
 Numbers = tuple[int, ...]
 GPU_PREPROCESS = 3
+_TILES_NDIM = 4
 LAST_OF_THE_PAPER = 12
 """Later recipes change what is around the processor."""
 
@@ -207,7 +208,9 @@ def worker_ms(tensors: dict[str, Any], family: Family) -> float:
         Family.INTERNVL_CHAT: normalized_after_rescaling,
         Family.INTERNVL_HF: normalized_with_rescaling,
     }.get(family)
-    tiles = next((tensor for name, tensor in tensors.items() if name.endswith("_uint8")), None)
+    # A whole image, which becomes tiles there, is no tile yet.
+    named = (tensor for name, tensor in tensors.items() if name.endswith("_uint8"))
+    tiles = next((tensor for tensor in named if tensor.ndim == _TILES_NDIM), None)
     if normalize is None or tiles is None:
         return 0.0
     return statistics.median(seconds(normalize, tiles, torch.bfloat16) for _ in range(9)) * 1e3
