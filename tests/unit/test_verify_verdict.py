@@ -101,7 +101,8 @@ def test_other_pixels_and_texts_are_a_fault_of_an_exact_recipe_alone() -> None:
 @pytest.mark.parametrize("check", ["text_equal", "repeat_equal"])
 def test_a_text_in_bfloat16_may_differ(check: str) -> None:
     """Two tokens of nearly equal probability may change places by rounding alone, as after a cached prefix."""
-    assert _faults(dtype="bfloat16", **{check: False}) == []
+    served: dict[str, Any] = {"dtype": "bfloat16", check: False}
+    assert _faults(**served) == []
 
 
 def test_two_refusals_agree_whatever_they_say() -> None:
