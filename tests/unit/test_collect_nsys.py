@@ -248,8 +248,12 @@ class _Launched:
         command = collector.wrap_command([sys.executable, "-c", program, str(self._made), str(self._end)])
         with self.said.open("wb") as log:
             self.launcher = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        assert eventually(lambda: self.said.read_text().strip().isdigit()), self.said.read_text()
-        self.pid = int(self.said.read_text())
+        # What nsys says of a launch that it has to repeat stands above.
+        assert eventually(lambda: self._last_line().isdigit()), self.said.read_text()
+        self.pid = int(self._last_line())
+
+    def _last_line(self) -> str:
+        return self.said.read_text().rpartition("\n")[0].rpartition("\n")[2].strip()
 
     def make_ranges(self, count: int) -> None:
         """Wait until it has made so many more."""
