@@ -52,6 +52,13 @@ def test_all_charts_are_drawn_and_the_metric_can_be_chosen(reports: Reports, lad
     opened.check()
 
 
+def test_every_row_of_the_chart_is_named_whole(reports: Reports, ladder: RunFolder) -> None:
+    opened = open_page(reports, ladder.path / "ladder.html", render(ladder))
+    named = opened.page.locator("#ladder .xtick text").all_text_contents()
+    assert named == ["baseline", *(step.title for step in read_ladder(ladder).steps)]
+    opened.check()
+
+
 def test_predictions_are_held_against_what_was_measured(ladder: RunFolder) -> None:
     """Recipe 1 saves about 23 ms and was predicted at 24; both save about 66 and were predicted at 90."""
     found = {each["title"]: each for each in predictions(read_ladder(ladder))}

@@ -28,7 +28,7 @@ export class LadderChart {
   draw(plotly) {
     this.plotly = plotly;
     const rows = ladder.steps.map((step) => rowOf(step, this.chosen));
-    const names = ["baseline", ...ladder.steps.map((step) => step.title)].map(chartLabel);
+    const names = ["baseline", ...ladder.steps.map((step) => step.title)].map((name) => chartLabel(name));
     setHeight(this.chart, 400);
     plotly.react(this.chart, this.traces(rows, names), this.layout(names), CHART_CONFIG);
   }
