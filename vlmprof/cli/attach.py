@@ -9,7 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlmprof.cli.run import PROFILERS, WORKLOAD, checked_rate
+from vlmprof.cli.workload_options import (
+    PROFILERS,
+    WORKLOAD,
+    Austin,
+    Concurrency,
+    CpuProfiler,
+    Images,
+    IntervalMs,
+    Json,
+    MaxTokens,
+    Overwrite,
+    Prompt,
+    Rate,
+    Requests,
+    WarmUp,
+    checked_rate,
+)
 from vlmprof.errors import UsageError
 from vlmprof.units import NS_PER_MS
 
@@ -53,35 +69,14 @@ def attach(
     out: Annotated[
         Path | None, typer.Option(help="Run folder. [default: runs/attached-TIME]", show_default=False)
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that is there already.")
-    ] = False,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Folder of pictures instead of generated ones.", rich_help_panel=WORKLOAD),
-    ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option(help="Text beside the image; a number is put before it.", rich_help_panel=WORKLOAD),
-    ] = None,
-    requests: Annotated[
-        int, typer.Option(min=2, help="Control and profiled requests together.", rich_help_panel=WORKLOAD)
-    ] = 40,
-    warmup: Annotated[
-        int, typer.Option(min=0, help="Requests sent first and left out.", rich_help_panel=WORKLOAD)
-    ] = 4,
-    concurrency: Annotated[
-        int, typer.Option(min=1, help="Requests in flight at a time.", rich_help_panel=WORKLOAD)
-    ] = 1,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Requests per second (Poisson) instead of --concurrency.", rich_help_panel=WORKLOAD
-        ),
-    ] = None,
-    max_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens that each request generates.", rich_help_panel=WORKLOAD)
-    ] = 16,
+    overwrite: Overwrite = False,
+    images: Images = None,
+    prompt: Prompt = None,
+    requests: Requests = 40,
+    warmup: WarmUp = 4,
+    concurrency: Concurrency = 1,
+    rate: Rate = None,
+    max_tokens: MaxTokens = 16,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -91,20 +86,14 @@ def attach(
             rich_help_panel=WORKLOAD,
         ),
     ] = None,
-    cpu_profiler: Annotated[
-        str, typer.Option(help="auto, austin, py-spy or none.", rich_help_panel=PROFILERS)
-    ] = "auto",
+    cpu_profiler: CpuProfiler = "auto",
     gpu_profiler: Annotated[
         str,
         typer.Option(help="auto, torch or none: nsys cannot attach.", rich_help_panel=PROFILERS),
     ] = "auto",
-    interval_ms: Annotated[
-        float, typer.Option("--interval", min=0.1, help="Sampling interval, ms.", rich_help_panel=PROFILERS)
-    ] = 2.0,
-    austin: Annotated[
-        Path | None, typer.Option(help="The austin program to use.", rich_help_panel=PROFILERS)
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    interval_ms: IntervalMs = 2.0,
+    austin: Austin = None,
+    json_: Json = False,
 ) -> None:
     """Profile a vLLM server that is already running; it is never stopped, signalled or changed.
 

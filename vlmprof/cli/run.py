@@ -6,13 +6,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlmprof.errors import UsageError
+from vlmprof.cli.workload_options import (
+    PROFILERS,
+    WORKLOAD,
+    Austin,
+    Concurrency,
+    CpuProfiler,
+    Images,
+    IntervalMs,
+    Json,
+    MaxTokens,
+    Overwrite,
+    Prompt,
+    Rate,
+    Requests,
+    WarmUp,
+    checked_rate,
+)
 from vlmprof.units import NS_PER_MS
 
 if TYPE_CHECKING:
     from vlmprof.session.options import RunOptions
 
-WORKLOAD, _RECIPES, PROFILERS, _SERVER = "Workload", "Recipes", "Profilers", "Server"
+_RECIPES, _SERVER = "Recipes", "Server"
 
 
 def run(
@@ -24,35 +40,14 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Run folder. [default: runs/MODEL-TIME]", show_default=False)
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run that is there already.")
-    ] = False,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Folder of pictures instead of generated ones.", rich_help_panel=WORKLOAD),
-    ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option(help="Text beside the image; a number is put before it.", rich_help_panel=WORKLOAD),
-    ] = None,
-    requests: Annotated[
-        int, typer.Option(min=2, help="Control and profiled requests together.", rich_help_panel=WORKLOAD)
-    ] = 40,
-    warmup: Annotated[
-        int, typer.Option(min=0, help="Requests sent first and left out.", rich_help_panel=WORKLOAD)
-    ] = 4,
-    concurrency: Annotated[
-        int, typer.Option(min=1, help="Requests in flight at a time.", rich_help_panel=WORKLOAD)
-    ] = 1,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Requests per second (Poisson) instead of --concurrency.", rich_help_panel=WORKLOAD
-        ),
-    ] = None,
-    max_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens that each request generates.", rich_help_panel=WORKLOAD)
-    ] = 16,
+    overwrite: Overwrite = False,
+    images: Images = None,
+    prompt: Prompt = None,
+    requests: Requests = 40,
+    warmup: WarmUp = 4,
+    concurrency: Concurrency = 1,
+    rate: Rate = None,
+    max_tokens: MaxTokens = 16,
     seed: Annotated[
         int, typer.Option(help="Of generated images and of the order of blocks.", rich_help_panel=WORKLOAD)
     ] = 0,
@@ -93,18 +88,12 @@ def run(
             rich_help_panel=WORKLOAD,
         ),
     ] = "",
-    cpu_profiler: Annotated[
-        str, typer.Option(help="auto, austin, py-spy or none.", rich_help_panel=PROFILERS)
-    ] = "auto",
+    cpu_profiler: CpuProfiler = "auto",
     gpu_profiler: Annotated[
         str, typer.Option(help="auto, nsys, torch or none.", rich_help_panel=PROFILERS)
     ] = "auto",
-    interval_ms: Annotated[
-        float, typer.Option("--interval", min=0.1, help="Sampling interval, ms.", rich_help_panel=PROFILERS)
-    ] = 2.0,
-    austin: Annotated[
-        Path | None, typer.Option(help="The austin program to use.", rich_help_panel=PROFILERS)
-    ] = None,
+    interval_ms: IntervalMs = 2.0,
+    austin: Austin = None,
     keep_reports: Annotated[
         bool,
         typer.Option(
@@ -122,7 +111,7 @@ def run(
     ready_timeout: Annotated[
         float, typer.Option(help="Seconds to wait for the server.", rich_help_panel=_SERVER)
     ] = 900.0,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    json_: Json = False,
 ) -> None:
     """Serve a model, profile real image requests, and say where the time to first token goes.
 
@@ -179,13 +168,6 @@ def _profile_and_report(options: "RunOptions", *, as_json: bool) -> None:
         progress.step("Writing the report")
         page = write_report(folder)
     print_result(folder, page, comparison, as_json=as_json)
-
-
-def checked_rate(rate: float | None) -> float | None:
-    """The rate as it was given; raises `UsageError` for one that sends nothing."""
-    if rate is not None and rate <= 0:
-        raise UsageError(f"a rate of {rate} requests/s", hint="pass --rate a number above 0")
-    return rate
 
 
 def _default_folder(model: str) -> Path:
