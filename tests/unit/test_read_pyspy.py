@@ -63,6 +63,13 @@ def test_a_stretch_lasts_until_the_stack_changes(tmp_path: Path) -> None:
     assert schemas == (FRAMES, STACKS, SAMPLES)
 
 
+def test_a_line_that_no_file_has_is_unknown(tmp_path: Path) -> None:
+    """py-spy reads a function's lines while the program changes them; 2 162 539 490 was in a real trace."""
+    misread = (_event("B", "main", 0, 2_162_539_490, tid=1), _event("E", "main", 10, 2_162_539_490, tid=1))
+    trace = _read(tmp_path / "trace.json", *misread)
+    assert _stacks(trace) == {0: ["main:0"]}
+
+
 def test_equal_stacks_of_two_threads_are_stored_once(tmp_path: Path) -> None:
     """Two threads in `main`, each for 10 us: one frame, one stack, two samples."""
     events = []

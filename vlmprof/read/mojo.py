@@ -15,13 +15,13 @@ from vlmprof.read.mojo_events import HEADER_BYTES, MAGIC, NEWEST_VERSION, Bytes,
 from vlmprof.read.mojo_rounds import closing_threads, round_times
 from vlmprof.read.mojo_scan import Counts, Found, Rows, room_for, scan_rows, used_part
 from vlmprof.read.mojo_stacks import EMPTY_STRING, UNKNOWN_STRING, Stacks, Symbols, intern_rows, intern_stacks
+from vlmprof.read.stack_trace import LAST_LINE
 from vlmprof.units import NS_PER_US
 
 Numbers = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 
 MAIN_THREAD_NAME = "MainThread"
-_LAST_LINE = 2**31 - 1
 
 
 class Frame(NamedTuple):
@@ -264,8 +264,7 @@ def _distinct_frames(
     used, position = np.unique(stacks.frames, return_inverse=True)
     keys = symbols.frames[used]
     keys[:, :2] = united[keys[:, :2]]
-    # austin reads code objects while they change; what no file can have as a line number it misread.
-    keys[(keys[:, 2] < 0) | (keys[:, 2] > _LAST_LINE), 2] = 0
+    keys[(keys[:, 2] < 0) | (keys[:, 2] > LAST_LINE), 2] = 0  # as `known_line`
     distinct, number = np.unique(keys, axis=0, return_inverse=True)
     frames = tuple(
         Frame(strings[function], strings[file], line) for function, file, line in distinct.tolist()

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from vlmprof.errors import FileUnreadable
 from vlmprof.model.tables import FRAMES, SAMPLES, STACKS
+from vlmprof.read.stack_trace import known_line
 
 _HINT = "make one with py-spy record --format chrometrace --idle --threads"
 _THREAD_FRAME = re.compile(r"thread \((0x[0-9A-Fa-f]+|\d+)\)(?:: (.*))?$")
@@ -126,7 +127,7 @@ def _stretches(events: list[_Event]) -> Iterator[tuple[int, int, int, list[_Fram
         if stack and event.ts > since_us:
             yield event.pid, since_us * 1000, event.ts * 1000, list(stack)
         since_us = event.ts
-        frame = (event.name, event.args.filename, event.args.line)
+        frame = (event.name, event.args.filename, known_line(event.args.line))
         if event.ph == "B":
             stack.append(frame)
         elif not stack or stack.pop() != frame:

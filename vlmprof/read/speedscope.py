@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from vlmprof.errors import FileUnreadable
 from vlmprof.model.speedscope import Evented, Sampled, SpeedscopeFile
-from vlmprof.read.stack_trace import Frame, StackBuilder, StackTrace
+from vlmprof.read.stack_trace import Frame, StackBuilder, StackTrace, known_line
 from vlmprof.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
 _HINT = "make one with py-spy record --format speedscope, or `vlmprof export RUN --to speedscope`"
@@ -55,7 +55,7 @@ def read_speedscope(path: Path) -> StackTrace:
 
 
 def _trace(file: SpeedscopeFile) -> StackTrace:
-    frames = [Frame(each.name, each.file or "", each.line or 0) for each in file.shared.frames]
+    frames = [Frame(each.name, each.file or "", known_line(each.line or 0)) for each in file.shared.frames]
     builder, threads = StackBuilder(), {}
     for index, profile in enumerate(file.profiles):
         if profile.unit not in _UNITS:

@@ -8,6 +8,8 @@ import pyarrow as pa
 
 from vlmprof.model.tables import FRAMES, SAMPLES, STACKS
 
+LAST_LINE = 2**31 - 1
+
 
 class Frame(NamedTuple):
     """One frame; file is "" and line 0 where the file does not say."""
@@ -34,6 +36,14 @@ class StackTrace:
     stacks: Any
     frames: Any
     threads: dict[tuple[int, int], str]
+
+
+def known_line(number: int) -> int:
+    """A line number, or 0, which is unknown, for one that no file has.
+
+    Samplers read code objects while the program changes them, and now and then write what they misread.
+    """
+    return number if 0 <= number <= LAST_LINE else 0
 
 
 class StackBuilder:
