@@ -268,6 +268,41 @@ def test_internvls_projector_is_timed_where_it_is_made(
     assert names_and_requests(tmp_path, instrument.recorder) == [("worker.connector", ("r-1",))]
 
 
+class _Runner:
+    """As vLLM's second model runner: it makes a model and calls it itself."""
+
+    model: SimpleNamespace
+
+    def load_model(self, **attributes: object) -> None:
+        self.model = SimpleNamespace(forward=lambda tokens: tokens + 1, **attributes)
+
+
+def test_the_second_model_runners_model_is_timed_once_it_is_loaded(
+    tmp_path: Path, instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The forward of the object: its class may be that of another model."""
+    monkeypatch.setattr(Batch, "latest", ("r-1",))
+    runner_class = type("GPUModelRunner", (_Runner,), {})
+    engine_hooks.hook_loaded_model(SimpleNamespace(GPUModelRunner=runner_class), instrument)  # type: ignore[arg-type]
+    runner = runner_class()
+    runner.load_model(do_not_compile=True, _compiled_call_impl=None)
+    assert runner.model.forward(4) == 5
+    assert names_and_requests(tmp_path, instrument.recorder) == [("worker.forward", ("r-1",))]
+
+
+@pytest.mark.parametrize("compiled", [{"do_not_compile": False}, {"_compiled_call_impl": len}], ids=str)
+def test_a_model_that_is_compiled_whole_stays_as_it_is(
+    tmp_path: Path, instrument: Instrument, compiled: dict[str, object]
+) -> None:
+    """Its compiler would trace the clock readings."""
+    runner_class = type("GPUModelRunner", (_Runner,), {})
+    engine_hooks.hook_loaded_model(SimpleNamespace(GPUModelRunner=runner_class), instrument)  # type: ignore[arg-type]
+    runner = runner_class()
+    runner.load_model(**compiled)
+    assert runner.model.forward(4) == 5
+    assert read_back(tmp_path, instrument.recorder) == []
+
+
 def test_with_the_switch_off_hooks_record_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pools, marks and unpickling, each called once."""
     instrument = instrument_in(tmp_path, SWITCHED_OFF)

@@ -91,6 +91,17 @@ API_SERVER = [
         ("call_hf_processor", "mm.hf_processor"),
         owner="InputProcessingContext",
     ),
+    # Inside `mm.hf_processor`, whose time it is: shows that a request was processed with PIL.
+    *_rows(
+        "transformers.models.idefics3.image_processing_pil_idefics3",
+        ("_preprocess", "mm.pil"),
+        owner="Idefics3ImageProcessorPil",
+    ),
+    *_rows(
+        "transformers.models.smolvlm.image_processing_pil_smolvlm",
+        ("_preprocess", "mm.pil"),
+        owner="SmolVLMImageProcessorPil",
+    ),
     *_rows(
         "vllm.v1.engine.input_processor",
         ("process_inputs", "api.process_inputs"),
@@ -285,6 +296,7 @@ SPECIAL_MODULES = (
     "vllm.multimodal.processing.context",
     "vllm.distributed.device_communicators.shm_broadcast",
     "vllm.model_executor.models.internvl",
+    _V2_RUNNER,
 )
 
 BOUNDARIES: tuple[Boundary, ...] = (*HTTP, *API_SERVER, *IPC, *ENGINE_CORE, *WORKER, *CONNECTORS)

@@ -8,7 +8,7 @@ from typing import Any
 from .context import Batch, current_request
 from .recorder import now_ns
 from .request_finders import of_rpc
-from .wrap import MARK, Instrument
+from .wrap import MARK, Instrument, replace
 
 _HEADER = b"x-request-id"
 
@@ -177,20 +177,48 @@ def hook_message_queue(module: ModuleType, instrument: Instrument) -> None:
 
 def hook_internvl_projector(module: ModuleType, instrument: Instrument) -> None:
     """InternVLChatModel's connector is a plain nn.Sequential: time the object that its maker returns."""
-    model = module.InternVLChatModel
-    make = model._init_mlp1
-    if hasattr(make, MARK):
-        return
 
-    def make_timed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        projector = make(self, *args, **kwargs)
-        projector.forward = instrument.timed(
-            projector.forward, "worker.connector", lambda _args, _result: Batch.latest
-        )
-        return projector
+    def timed(make: Callable[..., Any]) -> Callable[..., Any]:
+        def make_timed(self: Any, *args: Any, **kwargs: Any) -> Any:
+            projector = make(self, *args, **kwargs)
+            _time_forward(projector, "worker.connector", instrument)
+            return projector
 
-    setattr(make_timed, MARK, make)
-    model._init_mlp1 = make_timed
+        return make_timed
+
+    replace(module.InternVLChatModel, "_init_mlp1", timed)
+
+
+def hook_loaded_model(module: ModuleType, instrument: Instrument) -> None:
+    """The second model runner calls its model amid other work: time the forward of the model that it has loaded.
+
+    Only decode steps, which replay a whole CUDA graph, have a function of their own there. A model that is compiled
+    as a whole stays as it is: its compiler would trace the clock.
+    """
+
+    def timed(load: Callable[..., Any]) -> Callable[..., Any]:
+        def load_timed(self: Any, *args: Any, **kwargs: Any) -> Any:
+            loaded = load(self, *args, **kwargs)
+            model = getattr(self, "model", None)
+            if hasattr(model, "forward") and not _is_compiled_whole(model):
+                _time_forward(model, "worker.forward", instrument)
+            return loaded
+
+        return load_timed
+
+    replace(module.GPUModelRunner, "load_model", timed)
+
+
+def _time_forward(module: Any, name: str, instrument: Instrument) -> None:
+    """Of one object, whose class may be that of others."""
+    module.forward = instrument.timed(module.forward, name, lambda _args, _result: Batch.latest)
+
+
+def _is_compiled_whole(model: Any) -> bool:
+    """By torch's own `Module.compile`, or as a class under vLLM's `@support_torch_compile`, which says so."""
+    return getattr(model, "_compiled_call_impl", None) is not None or not getattr(
+        model, "do_not_compile", True
+    )
 
 
 HOOKS: dict[str, Callable[[ModuleType, Instrument], None]] = {
@@ -200,4 +228,5 @@ HOOKS: dict[str, Callable[[ModuleType, Instrument], None]] = {
     "vllm.multimodal.processing.context": hook_mm_timing,
     "vllm.distributed.device_communicators.shm_broadcast": hook_message_queue,
     "vllm.model_executor.models.internvl": hook_internvl_projector,
+    "vllm.v1.worker.gpu.model_runner": hook_loaded_model,
 }

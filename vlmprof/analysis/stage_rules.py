@@ -47,6 +47,7 @@ RULES: dict[str, Rule] = {
         mm__cache="mm_cache",
         mm__merge="mm_cache",
         mm__hf_processor="image_transform",
+        mm__pil="image_transform",
     ),
     **_rules(20, ipc__encode="ipc_serialize", ipc__decode="ipc_deserialize"),
     **_rules(30, core__wait_worker="ipc_transfer", core__wait_gpu="gpu_idle", core__rpc="core_other"),
