@@ -75,7 +75,7 @@ types: setup ## mypy --strict
 	$(RUN_IN)/mypy --strict
 
 unit: setup $(AUSTIN_4) ## Unit and golden tests
-	$(RUN_IN)/pytest tests/unit
+	$(RUN_IN)/pytest --numprocesses auto tests/unit
 
 e2e: setup $(CHECKPOINT)/config.json $(AUSTIN_4) ## The real server, the real samplers, every fault
 	$(RUN_IN)/pytest tests/e2e
@@ -91,7 +91,7 @@ $(COMPAT)/.installed: pyproject.toml docs/install/constraints.txt $(wildcard doc
 	touch $@
 
 browser: setup ## The report in a real Chromium
-	$(RUN_IN)/pytest tests/browser
+	$(RUN_IN)/pytest --numprocesses auto tests/browser
 
 gpu: setup ## What needs an NVIDIA GPU; says so where there is none
 	$(RUN_IN)/pytest tests/gpu

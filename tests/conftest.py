@@ -1,4 +1,4 @@
-"""Golden texts, which change only by an explicit `--update-golden`, and what hypothesis does with its examples."""
+"""Golden texts, which change only by an explicit `--update-golden`, and what all tests are started with."""
 
 import os
 import signal
@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from vlmprof.errors import RecipeMisfit
+from vlmprof.patching import Family
+from vlmprof.patching.registry import load_recipes
+from vlmprof.patching.source import InstalledSource
+from vlmprof.session.baseline import choose_baseline
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -43,3 +49,12 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def pil_is_old() -> None:
+    """Skips where the engine uses PIL today: beside torchvision before 0.27."""
+    try:
+        choose_baseline("pil", Family.IDEFICS3, load_recipes(), InstalledSource())
+    except RecipeMisfit as error:
+        pytest.skip(error.message)
