@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vlmprof.engines.log import failure_cause, last_activity, tail_lines, without_prefix
+from vlmprof.engines.log import failure_cause, last_activity, remedy, tail_lines, without_prefix
 
 _ARGUMENT = """\
 usage: api_server.py [-h] [--headless] [--api-server-count API_SERVER_COUNT]
@@ -143,3 +143,10 @@ def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
     log.write_bytes(b"waiting\n" * 300_000 + b"\xff\xfe\nKilled\n")
     assert len(tail_lines(log)) <= 256 * 1024 // 8 + 2
     assert failure_cause(log) == "Killed"
+
+
+def test_code_that_comes_with_a_model_is_for_the_user_to_trust() -> None:
+    """As vLLM 0.32 refuses InternVL3-2B; other causes speak for themselves."""
+    refused = "ValidationError: 1 validation error for ModelConfig: The repository m contains custom code"
+    assert "-- --trust-remote-code" in remedy(refused)
+    assert remedy("torch.OutOfMemoryError: CUDA out of memory") == ""

@@ -15,6 +15,13 @@ _FATAL = re.compile(
     r"(api_server\.py|vllm[\w. ]*): error: |Killed|Segmentation fault|out of memory", re.IGNORECASE
 )
 
+_REMEDIES = (
+    (
+        re.compile(r"contains custom code|trust_remote_code=True"),
+        "if you trust the code that comes with the model, end the command with -- --trust-remote-code",
+    ),
+)
+
 
 def tail_lines(path: Path) -> list[str]:
     """The last lines of a log that may still grow; none where it does not exist."""
@@ -47,6 +54,11 @@ def failure_cause(path: Path) -> str:
     causes = [line for line in lines if _CAUSE.match(line) or _FATAL.search(line)]
     first_hand = [line for line in causes if not _CONSEQUENCE.search(line)]
     return (first_hand or causes or [line for line in lines if line] or [""])[-1]
+
+
+def remedy(cause: str) -> str:
+    """What to do about the cause of a failed start; empty where that depends on the cause's own words."""
+    return next((advice for pattern, advice in _REMEDIES if pattern.search(cause)), "")
 
 
 def _with_validation_errors(lines: list[str]) -> list[str]:

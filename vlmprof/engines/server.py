@@ -11,7 +11,7 @@ from typing import Protocol
 import httpx
 import psutil
 
-from vlmprof.engines.log import failure_cause, last_activity
+from vlmprof.engines.log import failure_cause, last_activity, remedy
 from vlmprof.errors import EngineFailed
 from vlmprof.lifetime import ending_with_us
 
@@ -98,9 +98,11 @@ class Server:
     def check_alive(self, when: str) -> None:
         """Raise EngineFailed, with the cause from the log, if the server has ended."""
         if self.exit_code is not None:
+            cause = failure_cause(self.log)
+            kept = f"its whole log is {self.log}; what was captured until then is kept"
             raise EngineFailed(
-                f"the engine ended with exit code {self.exit_code} {when}: {failure_cause(self.log)}",
-                hint=f"its whole log is {self.log}; what was captured until then is kept",
+                f"the engine ended with exit code {self.exit_code} {when}: {cause}",
+                hint="; ".join(filter(None, [remedy(cause), kept])),
             )
 
     def remember_family(self) -> None:
