@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from vlmprof.analysis.gpu_tables import GpuTables
 from vlmprof.analysis.request_spans import SpanIndex
 from vlmprof.analysis.stats import paired_ratio
+from vlmprof.analysis.steadiness import trend_of
 from vlmprof.analysis.summary import summarise
 from vlmprof.analysis.ttft import attribute
 from vlmprof.errors import ClockError, FileUnreadable
@@ -23,6 +24,7 @@ from vlmprof.model.table_io import write_table
 from vlmprof.model.tables import PROCESSES, REQUESTS
 from vlmprof.read.served import read_served, with_served
 from vlmprof.read.spans import SpanCapture, read_spans
+from vlmprof.session.baseline import counted_use, warnings_of
 from vlmprof.session.capture import GpuCapture, Sampled, read_gpu_files, read_samples
 from vlmprof.session.gpu_results import GpuMerge, charge_gpu_times, gpu_result, merge_run
 from vlmprof.session.journal import read_requests
@@ -151,15 +153,19 @@ def _with_evidence(folder: RunFolder, info: RunInfo, captures: _Captures, summar
     """run.json with what the analysis found of clocks, quality, overhead and recipes."""
     spans, sampled, gpu = captures.spans, captures.sampled, captures.gpu
     recipes = counted_uses(folder.raw, info.recipes, spans.processes)
+    baseline = info.baseline and counted_use(info.baseline, info.blocks, captures.requests, spans.table)
     warnings = [
         *sampled.warnings,
         *gpu.warnings,
         *_warnings(info, spans, sampled, summary),
+        *_not_steady(info, captures.breakdown),
         *failure_warnings(recipes),
+        *warnings_of(baseline, watched=bool(spans.agents)),
     ]
     return msgspec.structs.replace(
         info,
         recipes=recipes,
+        baseline=baseline,
         agents=spans.agents,
         clocks=[*([_span_clock()] if spans.agents else []), *sampled.clocks, *gpu.clocks],
         quality=[*spans.quality, *sampled.quality],
@@ -245,11 +251,29 @@ def _warnings(info: RunInfo, spans: SpanCapture, sampled: Sampled, summary: Summ
     return warnings
 
 
+def _not_steady(info: RunInfo, breakdown: BreakdownResult) -> list[str]:
+    """Whether the server was still settling when the run's own requests, those of a trial left out, measured it."""
+    in_trial = _trial_blocks(info)
+    control = [each for each in breakdown.requests if each.phase == Phase.CONTROL]
+    trend = trend_of([each.ttft_ns for each in control if each.block not in in_trial])
+    if trend is None:
+        return []
+    first, last = format_ns(trend.first_ns), format_ns(trend.last_ns)
+    return [
+        f"TTFT went from {first} in the first third of the control requests to {last} in the last: the server had "
+        "not settled; let it serve more before it is measured (`vlmprof run --warmup 100`)"
+    ]
+
+
 def _overhead(requests: list[Request], info: RunInfo) -> RatioInterval | None:
     """The TTFT of profiled blocks against that of the control blocks beside them, those of a trial left out."""
-    in_trial = {block.index for block in info.blocks if block.round is not None}
+    in_trial = _trial_blocks(info)
     alternating = [request for request in requests if request.block not in in_trial]
     return paired_ratio(_blocks(alternating, Phase.CONTROL), _blocks(alternating, Phase.PROFILED))
+
+
+def _trial_blocks(info: RunInfo) -> set[int]:
+    return {block.index for block in info.blocks if block.round is not None}
 
 
 def _blocks(requests: list[Request], phase: Phase) -> list[list[float]]:

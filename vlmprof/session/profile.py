@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import groupby
+from typing import NoReturn
 
 import msgspec
 
@@ -14,6 +15,7 @@ from vlmprof.engines.vllm import HOST, serve_command, serve_environment
 from vlmprof.errors import Interrupted, RecipeMisfit, VlmprofError
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.patching import Launch
+from vlmprof.session.baseline import fault_of
 from vlmprof.session.counters import difference, read_counters
 from vlmprof.session.interrupts import ignoring_interrupts, terminate_as_interrupt
 from vlmprof.session.journal import Journal, disk_errors
@@ -40,7 +42,7 @@ def profile(options: RunOptions, progress: Progress) -> RunFolder:
     with terminate_as_interrupt():
         prepared = prepare(options, progress)
         folder = prepared.folder
-        journal = Journal(folder, first_info(prepared, _command(prepared, Launch())))
+        journal = Journal(folder, first_info(prepared, _command(prepared, prepared.plan.launch)))
         with concluding(journal):
             for part in _by_server(prepared):
                 _serve_and_measure(part, journal, progress)
@@ -79,21 +81,31 @@ def analyse(folder: RunFolder, journal: Journal, progress: Progress) -> None:
 
 
 def _check_called(journal: Journal) -> None:
-    """A recipe that was on and never acted makes the run invalid; all that it captured is kept.
+    """What was on and never acted, a recipe or the baseline, makes the run invalid; all that it captured is kept.
 
     Raises:
-        RecipeMisfit: names the first such recipe.
+        RecipeMisfit: names the recipes, or says what is wrong with the baseline.
     """
+    log = journal.folder.raw / "server.log"
     idle = never_called(journal.info)
-    if not idle:
-        return
-    numbers = ", ".join(f"{use.number} ({use.slug})" for use in idle)
-    error = f"never called though on: recipe {numbers}; the run is invalid"
+    if idle:
+        numbers = ", ".join(f"{use.number} ({use.slug})" for use in idle)
+        _close_invalid(
+            journal,
+            f"never called though on: recipe {numbers}",
+            f"{log} says which plugins the engine loaded; is VLLM_PLUGINS set?",
+        )
+    fault = fault_of(journal.info.baseline, watched=bool(journal.info.agents))
+    if fault:
+        _close_invalid(
+            journal, fault, f"do the arguments after -- tell the engine otherwise? Its log is {log}"
+        )
+
+
+def _close_invalid(journal: Journal, fault: str, hint: str) -> NoReturn:
+    error = f"{fault}; the run is invalid"
     journal.close("invalid", error)
-    raise RecipeMisfit(
-        error,
-        hint=f"{journal.folder.raw / 'server.log'} says which plugins the engine loaded; is VLLM_PLUGINS set?",
-    )
+    raise RecipeMisfit(error, hint=hint)
 
 
 def _by_server(prepared: Prepared) -> Iterator[Prepared]:
