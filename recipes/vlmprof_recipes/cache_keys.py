@@ -8,6 +8,7 @@ CACHE_KEYS = (
         replacement="vlmprof_recipes.cache_salt:salted_hashes",
         parameters=("self", "model_id", "hash_algorithm"),
         fingerprints=("eb48d38f752a2d52",),
+        shows_use=False,
         earlier=(Original(("self", "model_id"), "d273763b295e1aeb"),),
     ),
 )

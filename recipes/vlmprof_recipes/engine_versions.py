@@ -16,4 +16,7 @@ VLLM_26 = Fits(_VLLM, "0.26", "0.31")
 TRANSFORMERS = Fits(("transformers",), "5.19", "5.20")
 
 TORCHVISION = Fits(("torchvision",), "0.27", "1")
-"""Resizes tensors with Lanczos' filter; for earlier ones transformers asks for another."""
+"""Resizes tensors with Lanczos' filter; with earlier ones transformers takes PIL or another filter."""
+
+TORCHVISION_WITHOUT_LANCZOS = Fits(("torchvision",), "0", "0.27")
+"""Beside it transformers processes images with PIL where the model was trained with Lanczos' filter: SmolVLM."""

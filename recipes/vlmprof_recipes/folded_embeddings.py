@@ -3,11 +3,15 @@
 A value u of a channel is normalized to (u / 255 - mean) / std = (u - 128) / (255 std) + (128 / 255 - mean) / std.
 The first factor goes into the weights, the second term into the bias; u - 128 is exact in bfloat16, which u is
 too, but with half the error in the products' sum because it is centred.
+
+On a CPU tiles are unfolded to patches by whole rows: torch moves single bytes of them.
 """
 
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch.nn.functional import linear
 
@@ -18,8 +22,23 @@ from vlmprof_recipes.vision_float32 import multiplies_bfloat16
 _SIGN = 128
 _WHITE = 255
 
-_Folded = tuple[torch.Tensor, torch.Tensor]
-_folded: WeakKeyDictionary[Any, dict[torch.dtype, _Folded]] = WeakKeyDictionary()
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Weights of a patch embedding of centred values; their type is the one that is computed in.
+
+    Attributes:
+        planes: [hidden, values of a patch], which are of one colour after the other.
+        pixels: the same, the values being those of one pixel after the other.
+        bias: [hidden].
+    """
+
+    planes: torch.Tensor
+    pixels: torch.Tensor
+    bias: torch.Tensor
+
+
+_folded: WeakKeyDictionary[Any, dict[torch.dtype, Folded]] = WeakKeyDictionary()
 
 
 def idefics3(
@@ -78,18 +97,23 @@ def internvl_hf(call: PatchedCall, embeddings: Any, pixel_values: torch.Tensor) 
     return embedded, (rows, columns)
 
 
-def embed(tiles: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, patch: int) -> torch.Tensor:
-    """Patch embeddings of uint8 tiles [tiles, channels, edge, edge].
-
-    Args:
-        weight, bias: as `fold` makes them; their type is the one that is computed in.
+def embed(tiles: torch.Tensor, folded: Folded, patch: int) -> torch.Tensor:
+    """Patch embeddings of uint8 tiles [tiles, channels, edge, edge], whose colours may lie apart or interleaved.
 
     Returns:
         [tiles, patches of a tile row by row, hidden].
     """
-    # On a CPU tile by tile: what is unfolded and widened stays in the processor's cache.
-    pieces = tiles.split(1) if tiles.is_cpu else (tiles,)
-    return torch.cat([linear(_unfolded(piece, patch).to(weight.dtype), weight, bias) for piece in pieces])
+    if not tiles.is_cpu:
+        return linear(_unfolded(tiles, patch).to(folded.planes.dtype), folded.planes, folded.bias)
+    interleaved = tiles.permute(0, 2, 3, 1)
+    by_pixels = interleaved.is_contiguous()
+    weight = folded.pixels if by_pixels else folded.planes
+    unfolded = _unfolded_pixels if by_pixels else _unfolded_planes
+    # Tile by tile: what is unfolded and widened stays in the processor's cache.
+    pieces = (interleaved if by_pixels else tiles.contiguous()).split(1)
+    return torch.cat(
+        [linear(unfolded(piece, patch).to(weight.dtype), weight, folded.bias) for piece in pieces]
+    )
 
 
 def fold(
@@ -97,8 +121,8 @@ def fold(
     bias: torch.Tensor | None,
     dtype: torch.dtype,
     scale: Scale = HALF,
-) -> _Folded:
-    """Weight [hidden, values of a patch] and bias for centred values, rounded once to the dtype.
+) -> Folded:
+    """Weights and bias for centred values, rounded once to the dtype.
 
     Args:
         weight: of the convolution, [hidden, channels, patch, patch].
@@ -110,13 +134,15 @@ def fold(
     offset = exact.sum((2, 3)) @ ((_SIGN / _WHITE - mean) / std)
     if bias is not None:
         offset += bias.detach()
-    return (exact / (_WHITE * std).view(-1, 1, 1)).flatten(1).to(dtype), offset.to(dtype)
+    scaled = exact / (_WHITE * std).view(-1, 1, 1)
+    by_pixels = scaled.permute(0, 2, 3, 1)
+    return Folded(scaled.flatten(1).to(dtype), by_pixels.flatten(1).to(dtype), offset.to(dtype))
 
 
 def _embedded(convolution: Any, tiles: torch.Tensor, scale: Scale) -> torch.Tensor:
     """Embeddings in the type of the convolution's weight, which may be computed in a wider one."""
-    weight, bias = _folded_weights(convolution, scale)
-    return embed(tiles, weight, bias, convolution.kernel_size[0]).to(convolution.weight.dtype)
+    embedded = embed(tiles, _folded_weights(convolution, scale), convolution.kernel_size[0])
+    return embedded.to(convolution.weight.dtype)
 
 
 def _unfolded(tiles: torch.Tensor, patch: int) -> torch.Tensor:
@@ -128,7 +154,36 @@ def _unfolded(tiles: torch.Tensor, patch: int) -> torch.Tensor:
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(count, -1, channels * patch * patch)
 
 
-def _folded_weights(convolution: Any, scale: Scale) -> _Folded:
+def _unfolded_planes(tiles: torch.Tensor, patch: int) -> torch.Tensor:
+    """The same of contiguous tiles [tiles, channels, height, width] on the CPU."""
+    count, channels, height, width = tiles.shape
+    rows = _as_items(tiles, patch).reshape(count, channels, height // patch, patch, width // patch)
+    return _centred(rows.transpose(0, 2, 4, 1, 3))
+
+
+def _unfolded_pixels(tiles: torch.Tensor, patch: int) -> torch.Tensor:
+    """Centred values of contiguous tiles [tiles, height, width, channels] on the CPU, pixel by pixel."""
+    count, height, width, channels = tiles.shape
+    rows = _as_items(tiles.flatten(2), patch * channels).reshape(
+        count, height // patch, patch, width // patch
+    )
+    return _centred(rows.transpose(0, 1, 3, 2))
+
+
+def _as_items(tiles: torch.Tensor, n_bytes: int) -> np.ndarray[Any, Any]:
+    """Contiguous uint8 [..., n] seen as items [..., n / n_bytes] that numpy moves whole: rows of a patch."""
+    rows: np.ndarray[Any, Any] = tiles.numpy().view(f"V{n_bytes}")
+    return rows
+
+
+def _centred(rows: np.ndarray[Any, Any]) -> torch.Tensor:
+    """Rows [tiles, patches down, patches across, ...] in that order, copied: int8 [tiles, patches, values]."""
+    count, down, across = rows.shape[:3]
+    values = torch.from_numpy(np.ascontiguousarray(rows).view(np.uint8)).view(count, down * across, -1)
+    return values.bitwise_xor_(_SIGN).view(torch.int8)
+
+
+def _folded_weights(convolution: Any, scale: Scale) -> Folded:
     """The convolution's folded weights, made once a type."""
     dtype = convolution.weight.dtype
     if convolution.weight.is_cpu and not multiplies_bfloat16():

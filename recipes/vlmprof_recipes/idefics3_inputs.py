@@ -37,7 +37,7 @@ def _completed(
     completed = dict(mm_kwargs)
     tiles = completed.pop(UINT8_PIXELS, None)
     if IMAGES in completed:
-        tiles = tiles_of(completed.pop(IMAGES), completed.pop(SIZES))
+        tiles = tiles_of(completed.pop(IMAGES), completed.pop(SIZES), interleaved=not normalize)
     if tiles is not None:
         dtype = model.model.vision_model.embeddings.patch_embedding.weight.dtype
         as_sent = not normalize and "pixel_attention_mask" not in completed

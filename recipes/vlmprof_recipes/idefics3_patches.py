@@ -26,21 +26,35 @@ _PREPROCESS_PARAMETERS = (
 )
 
 
-def _preprocess(target: str) -> Patch:
-    # One text in both classes: transformers generates them from one source.
+# One text in both classes: transformers generates them from one source.
+_TENSORS = ("idefics3_tiles", _PREPROCESS_PARAMETERS, "40925e6765c6b71e")
+_ARRAYS = (
+    "idefics3_pil_tiles",
+    tuple(name for name in _PREPROCESS_PARAMETERS if name != "disable_grouping"),
+    "b0846a6522fcc6ec",
+)
+
+
+def _preprocess(target: str, replacement: str, parameters: tuple[str, ...], fingerprint: str) -> Patch:
     return Patch(
-        target=f"{target}._preprocess",
-        replacement="vlmprof_recipes.idefics3_tiles:preprocess",
-        parameters=_PREPROCESS_PARAMETERS,
-        fingerprints=("40925e6765c6b71e",),
+        target=f"transformers.models.{target}._preprocess",
+        replacement=f"vlmprof_recipes.{replacement}:preprocess",
+        parameters=parameters,
+        fingerprints=(fingerprint,),
     )
 
 
 PREPROCESS = (
-    _preprocess("transformers.models.idefics3.image_processing_idefics3:Idefics3ImageProcessor"),
-    _preprocess("transformers.models.smolvlm.image_processing_smolvlm:SmolVLMImageProcessor"),
+    _preprocess("idefics3.image_processing_idefics3:Idefics3ImageProcessor", *_TENSORS),
+    _preprocess("smolvlm.image_processing_smolvlm:SmolVLMImageProcessor", *_TENSORS),
 )
 """API server: from decoded images to tiles, in transformers' image processors."""
+
+PIL_PREPROCESS = (
+    _preprocess("idefics3.image_processing_pil_idefics3:Idefics3ImageProcessorPil", *_ARRAYS),
+    _preprocess("smolvlm.image_processing_pil_smolvlm:SmolVLMImageProcessorPil", *_ARRAYS),
+)
+"""API server: the same in those for PIL."""
 
 _MODELS = "vllm.model_executor.models.idefics3"
 
@@ -51,6 +65,7 @@ FIELDS = (
         parameters=("self", "mm_data", "hf_processor_mm_kwargs", "processed_data"),
         fingerprints=("ae668eadc1f733db",),
         follows_switch=False,
+        shows_use=False,
     ),
     Patch(
         target=f"{_MODELS}:Idefics3MultiModalProcessor._get_mm_fields_config",
@@ -58,6 +73,7 @@ FIELDS = (
         parameters=("self", "hf_inputs", "hf_processor_mm_kwargs"),
         fingerprints=("99c4944332abbbe4",),
         follows_switch=False,
+        shows_use=False,
     ),
 )
 """API server: what of the tiles is sent to the worker, and under which names."""

@@ -26,39 +26,55 @@ _FOR_WHOLE_IMAGES = (1, 3, 8, 10, 11)
 
 def preprocess(call: PatchedCall, processor: Any, images: list[list[torch.Tensor]], **options: Any) -> Any:
     """Tiles of the images of one prompt, as far as they are plain RGB; others go the engine's own way."""
-    if not (call.is_on(1) and _treatable(images, options)):
+    if not (call.is_on(1) and treatable(images, torch.uint8, options)):
         return call.original(processor, images, **options)
-    if all(map(call.is_on, _FOR_WHOLE_IMAGES)) and _trained_scale(options) and _is_lanczos(options):
+    if all(map(call.is_on, _FOR_WHOLE_IMAGES)) and trained_scale(options) and _is_lanczos(options):
         heights_and_widths = [(image.shape[-2], image.shape[-1]) for image in images[0]]
         sizes = torch.tensor([sizes_of(height, width, options) for height, width in heights_and_widths])
         if worth_sending(sizes, _tile_bytes(sizes)):
             return _whole_images(images[0], sizes, options)
     pixels, rows, cols = _tiles(call, processor, images[0], options)
-    if not (call.is_on(8) and _trained_scale(options)):
-        bfloat16 = call.is_on(6) and _trained_scale(options)
+    if not (call.is_on(8) and trained_scale(options)):
+        bfloat16 = call.is_on(6) and trained_scale(options)
         pixels = in_bfloat16(pixels, HALF) if bfloat16 else normalized(processor, list(pixels), options)
+    return encoded(call, pixels, (rows, cols), options)
+
+
+def encoded(
+    call: PatchedCall, pixels: torch.Tensor, grids: tuple[list[int], list[int]], options: dict[str, Any]
+) -> BatchFeature:
+    """What a processor gives back for the images of one prompt; without a mask where recipe 10 is on.
+
+    Args:
+        pixels: [tiles, 3, edge, edge]; grids: rows and columns of each image's tiles.
+    """
     encoding = {"pixel_values": pixels[None]}
     if not call.is_on(10):
         encoding["pixel_attention_mask"] = torch.ones(1, len(pixels), *pixels.shape[-2:], dtype=torch.int64)
     features = BatchFeature(data=encoding)
     if options["return_row_col_info"]:
-        features["rows"] = [rows]
-        features["cols"] = [cols]
+        rows, cols = grids
+        features["rows"], features["cols"] = [rows], [cols]
     return features
 
 
-def _treatable(images: list[list[torch.Tensor]], options: dict[str, Any]) -> bool:
+def treatable(images: list[list[Any]], uint8: Any, options: dict[str, Any]) -> bool:
+    """Whether these are the images of one prompt, all of them RGB, and every step is to be taken.
+
+    Args:
+        images: tensors or arrays [channels, height, width]; uint8: that type as they have it.
+    """
     steps = ("do_resize", "do_image_splitting", "do_rescale", "do_normalize", "do_pad")
     return (
         len(images) == 1
         and len(images[0]) > 0
-        and all(image.dtype == torch.uint8 and image.shape[0] == _RGB for image in images[0])
+        and all(image.dtype == uint8 and image.shape[0] == _RGB for image in images[0])
         and all(options[step] for step in steps)
         and options["return_tensors"] == "pt"
     )
 
 
-def _trained_scale(options: dict[str, Any]) -> bool:
+def trained_scale(options: dict[str, Any]) -> bool:
     """Whether the worker, which sees no processor config, knows how to normalize."""
     scales = (list(options["image_mean"]), list(options["image_std"]))
     return scales == (_TRAINED_WITH, _TRAINED_WITH) and options["rescale_factor"] == 1 / 255

@@ -10,7 +10,7 @@ import torch
 
 from vlmprof_recipes.device_resize import LANCZOS
 from vlmprof_recipes.tiling import in_one_copy
-from vlmprof_recipes.whole_images import resized, unpacked
+from vlmprof_recipes.whole_images import all_tiles, resized
 
 
 def sizes_of(height: int, width: int, options: dict[str, Any]) -> list[int]:
@@ -33,21 +33,17 @@ def grid_of(sizes: list[int]) -> tuple[int, int]:
     return height // edge, width // edge
 
 
-def tiles_of(images: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
-    """All tiles of all images, uint8 [tiles, 3, edge, edge], on the device where the images' bytes are."""
-    tiles = [
-        _tiles(image, of_image)
-        for image, of_image in zip(unpacked(images, sizes), sizes.tolist(), strict=True)
-    ]
-    return tiles[0] if len(tiles) == 1 else torch.cat(tiles)
+def tiles_of(images: torch.Tensor, sizes: torch.Tensor, *, interleaved: bool = False) -> torch.Tensor:
+    """All tiles of all images; see `all_tiles`."""
+    return all_tiles(_tiles, images, sizes, interleaved=interleaved)
 
 
-def _tiles(image: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+def _tiles(image: torch.Tensor, sizes: list[int], *, interleaved: bool) -> torch.Tensor:
     _, _, height, width, tiled_height, tiled_width, edge = sizes
     fitted = resized(resized(image, (height, width), LANCZOS), (tiled_height, tiled_width), LANCZOS)
     is_one = (tiled_height, tiled_width) == (edge, edge)
     whole = None if is_one else resized(fitted, (edge, edge), LANCZOS)[0]
-    return in_one_copy(fitted[0], (edge, edge), whole)
+    return in_one_copy(fitted[0], (edge, edge), whole, interleaved=interleaved)
 
 
 def _in_whole_tiles(height: int, width: int, edge: int) -> tuple[int, int]:

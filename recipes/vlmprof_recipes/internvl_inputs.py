@@ -24,19 +24,19 @@ _WHITE = 255.0
 
 def chat_keywords(call: PatchedCall, model: Any, **mm_kwargs: Any) -> Any:
     """For InternVLChat's method that takes the encoder's inputs as keywords."""
-    return call.original(model, **_known(mm_kwargs, _CHAT_PIXELS))
+    return call.original(model, **_known(call, mm_kwargs, _CHAT_PIXELS))
 
 
 def hf_keywords(call: PatchedCall, model: Any, **mm_kwargs: Any) -> Any:
     """For HF-native InternVL's."""
-    return call.original(model, **_known(mm_kwargs, _HF_PIXELS))
+    return call.original(model, **_known(call, mm_kwargs, _HF_PIXELS))
 
 
 def with_mapping(
     call: PatchedCall, model: Any, mm_kwargs: Mapping[str, Any], *args: Any, **kwargs: Any
 ) -> Any:
     """For a method of InternVLChat's that takes the encoder's inputs as one mapping."""
-    return call.original(model, _known(mm_kwargs, _CHAT_PIXELS), *args, **kwargs)
+    return call.original(model, _known(call, mm_kwargs, _CHAT_PIXELS), *args, **kwargs)
 
 
 def modality(call: PatchedCall, model: Any, mm_kwargs: Mapping[str, Any]) -> Any:
@@ -51,12 +51,12 @@ def select(call: PatchedCall, model: Any, mm_kwargs: Mapping[str, Any], indices:
         counts = torch.as_tensor(mm_kwargs["image_num_patches"])[indices]
         mm_kwargs = {**mm_kwargs, **chosen(mm_kwargs, indices), "image_num_patches": counts}
         indices = list(range(len(indices)))
-    return call.original(model, _known(mm_kwargs, _CHAT_PIXELS), indices)
+    return call.original(model, _known(call, mm_kwargs, _CHAT_PIXELS), indices)
 
 
 def into_graph(call: PatchedCall, model: Any, mm_kwargs: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
     """For the method that fills the buffers of a CUDA graph, which was recorded with normalized tiles."""
-    known = _known(mm_kwargs, _CHAT_PIXELS)
+    known = _known(call, mm_kwargs, _CHAT_PIXELS)
     tiles = known.get(_CHAT_PIXELS)
     if tiles is not None and tiles.dtype == torch.uint8:
         known[_CHAT_PIXELS] = _normalized(call, normalized_after_rescaling, tiles, _chat_dtype(model))
@@ -128,7 +128,7 @@ def _tile_by_tile(normalized: Any, tiles: torch.Tensor, dtype: torch.dtype) -> t
     return pixels
 
 
-def _known(mm_kwargs: Mapping[str, Any], pixels: str) -> dict[str, Any]:
+def _known(call: PatchedCall, mm_kwargs: Mapping[str, Any], pixels: str) -> dict[str, Any]:
     """Inputs under the engine's names, in their order, which is that of the modalities; tiles of whole images.
 
     Args:
@@ -137,7 +137,7 @@ def _known(mm_kwargs: Mapping[str, Any], pixels: str) -> dict[str, Any]:
     known = {}
     for name, value in mm_kwargs.items():
         if name == IMAGES:
-            known[pixels] = tiles_of(mm_kwargs)
+            known[pixels] = tiles_of(value, mm_kwargs[SIZES], interleaved=call.is_on(14))
         elif name != SIZES:
             known[name.removesuffix(UINT8)] = value
     return known

@@ -104,7 +104,11 @@ HF_IMAGES = (
 
 
 def _always(
-    target: str, replacement: str, parameters: tuple[str, ...], *fingerprints: str
+    target: str,
+    replacement: str,
+    parameters: tuple[str, ...],
+    *fingerprints: str,
+    shows_use: bool = True,
 ) -> tuple[Patch, ...]:
     return (
         Patch(
@@ -113,6 +117,7 @@ def _always(
             parameters=parameters,
             fingerprints=fingerprints,
             follows_switch=False,
+            shows_use=shows_use,
         ),
     )
 
@@ -124,6 +129,7 @@ CHAT_FIELDS = _always(
     "internvl_fields:configure_fields",
     _FIELD_PARAMETERS,
     "b105986132594db9",
+    shows_use=False,
 )
 HF_FIELDS = _always(
     f"{_HF}:InternS1MultiModalProcessor._get_mm_fields_config",
@@ -131,6 +137,7 @@ HF_FIELDS = _always(
     _FIELD_PARAMETERS,
     "b4ec56f1d3cae06d",
     "3c203357279b1efb",
+    shows_use=False,
 )
 """API server: what of the tiles is sent to the worker, and under which names."""
 

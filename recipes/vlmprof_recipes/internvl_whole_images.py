@@ -3,14 +3,14 @@
 What the worker cannot know, the grid that the processor chose, is sent with each image.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from vlmprof_recipes.device_resize import BICUBIC
 from vlmprof_recipes.tiling import in_one_copy
-from vlmprof_recipes.whole_images import IMAGES, SIZES, packed, resized, unpacked, worth_sending
+from vlmprof_recipes.whole_images import IMAGES, SIZES, all_tiles, packed, resized, worth_sending
 
 _RGB = 3
 
@@ -41,18 +41,13 @@ def whole_images(images: Iterable[torch.Tensor], sizes: list[list[int]]) -> dict
     return {IMAGES: packed(images), SIZES: all_sizes}
 
 
-def tiles_of(mm_kwargs: Mapping[str, Any]) -> torch.Tensor:
-    """All tiles of all images, uint8 [tiles, 3, height, width], on the device where the images' bytes are."""
-    images, sizes = mm_kwargs[IMAGES], mm_kwargs[SIZES]
-    tiles = [
-        _tiles(image, of_image)
-        for image, of_image in zip(unpacked(images, sizes), sizes.tolist(), strict=True)
-    ]
-    return tiles[0] if len(tiles) == 1 else torch.cat(tiles)
+def tiles_of(images: torch.Tensor, sizes: torch.Tensor, *, interleaved: bool = False) -> torch.Tensor:
+    """All tiles of all images; see `all_tiles`."""
+    return all_tiles(_tiles, images, sizes, interleaved=interleaved)
 
 
-def _tiles(image: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+def _tiles(image: torch.Tensor, sizes: list[int], *, interleaved: bool) -> torch.Tensor:
     _, _, rows, columns, height, width, n_tiles = sizes
     fitted = resized(image, (rows * height, columns * width), BICUBIC)[0]
     whole = resized(image, (height, width), BICUBIC)[0] if n_tiles > rows * columns else None
-    return in_one_copy(fitted, (height, width), whole)
+    return in_one_copy(fitted, (height, width), whole, interleaved=interleaved)

@@ -21,10 +21,15 @@ class Scale:
     std: tuple[float, ...]
 
     def steps(self) -> Iterator[tuple[int, float, float]]:
-        """What is subtracted from a value, by what the rest is multiplied and what is added, by channel."""
+        """What is subtracted from a value, by what the rest is multiplied and what is added, by channel.
+
+        What is added is a number of bfloat16: torch rounds a number that it adds to such a tensor on a CPU, and
+        not on a GPU.
+        """
         for mean, std in zip(self.mean, self.std, strict=True):
             center = round(_WHITE * mean)
-            yield center, 1 / (_WHITE * std), (center - _WHITE * mean) / (_WHITE * std)
+            offset = torch.tensor((center - _WHITE * mean) / (_WHITE * std), dtype=torch.bfloat16)
+            yield center, 1 / (_WHITE * std), offset.item()
 
 
 HALF = Scale((0.5,) * 3, (0.5,) * 3)

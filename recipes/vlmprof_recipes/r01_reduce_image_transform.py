@@ -47,7 +47,7 @@ recipe = Recipe(
         Family.QWEN3_VL: (*PATCHIFY, *CACHE_KEYS),
     },
     earlier={
-        Family.IDEFICS3: vllm_26.row(*PREPROCESS, *vllm_26.IDEFICS3_FIELDS),
+        Family.IDEFICS3: vllm_26.row(*vllm_26.IDEFICS3_PREPROCESS, *vllm_26.IDEFICS3_FIELDS),
         Family.QWEN3_VL: vllm_26.row(
             standing=Standing(
                 Need.NOT_APPLICABLE,

@@ -48,7 +48,9 @@ recipe = Recipe(
         Family.INTERNVL_HF: (*HF_PREPROCESS, *CACHE_KEYS, *HF_INPUTS),
     },
     earlier={
-        Family.IDEFICS3: vllm_26.row(*PREPROCESS, *vllm_26.IDEFICS3_FIELDS, *vllm_26.IDEFICS3_INPUTS),
+        Family.IDEFICS3: vllm_26.row(
+            *vllm_26.IDEFICS3_PREPROCESS, *vllm_26.IDEFICS3_FIELDS, *vllm_26.IDEFICS3_INPUTS
+        ),
         Family.QWEN3_VL: vllm_26.row(standing=Standing(Need.NEEDED, _NORMALIZES_QWEN)),
         **dict.fromkeys(
             (Family.INTERNVL_CHAT, Family.INTERNVL_HF),

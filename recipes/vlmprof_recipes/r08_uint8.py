@@ -52,7 +52,9 @@ recipe = Recipe(
         Family.INTERNVL_HF: (*HF_PREPROCESS, *HF_IMAGES, *HF_FIELDS, *CACHE_KEYS, *HF_INPUTS),
     },
     earlier={
-        Family.IDEFICS3: vllm_26.row(*PREPROCESS, *vllm_26.IDEFICS3_FIELDS, *vllm_26.IDEFICS3_INPUTS),
+        Family.IDEFICS3: vllm_26.row(
+            *vllm_26.IDEFICS3_PREPROCESS, *vllm_26.IDEFICS3_FIELDS, *vllm_26.IDEFICS3_INPUTS
+        ),
         Family.INTERNVL_HF: vllm_26.row(*HF_PREPROCESS, *vllm_26.INTERNVL_HF_IMAGES, *HF_FIELDS, *HF_INPUTS),
         Family.QWEN3_VL: vllm_26.row(
             standing=Standing(

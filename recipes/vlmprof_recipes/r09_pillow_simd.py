@@ -1,12 +1,15 @@
 """Recipe 9: an image library with vector instructions."""
 
-from vlmprof.patching import Exactness, Family, Need, Recipe, Standing, Switching
+from vlmprof.patching import Earlier, Exactness, Family, Need, Recipe, Standing, Switching
 from vlmprof_recipes.diagnosis import Removes, changing
+from vlmprof_recipes.engine_versions import TORCHVISION_WITHOUT_LANCZOS
 from vlmprof_recipes.pillow_simd import launch
 
 _NO_PIL = Standing(
     Need.NOT_APPLICABLE, "torchvision resizes; PIL only decodes, where Pillow-SIMD gains nothing"
 )
+
+_RESIZES = (Removes("Image.resize", share=0.8, spread=0.1),)
 
 recipe = Recipe(
     number=9,
@@ -24,7 +27,16 @@ recipe = Recipe(
         Family.INTERNVL_HF: _NO_PIL,
         Family.QWEN3_VL: _NO_PIL,
     },
-    diagnose=changing({Family.INTERNVL_CHAT: (Removes("Image.resize", share=0.8, spread=0.1),)}),
+    earlier={
+        Family.IDEFICS3: Earlier(
+            fits=(TORCHVISION_WITHOUT_LANCZOS,),
+            standing=Standing(
+                Need.NEEDED,
+                "transformers resizes with PIL beside torchvision before 0.27, by Lanczos' filter",
+            ),
+        )
+    },
+    diagnose=changing(dict.fromkeys((Family.IDEFICS3, Family.INTERNVL_CHAT), _RESIZES)),
     processes=("api_server",),
     switching=Switching.RESTART,
     exactness=Exactness.TOLERANCE,

@@ -35,7 +35,7 @@ recipe = Recipe(
     patches={Family.IDEFICS3: (*PREPROCESS, *FIELDS, *CACHE_KEYS, *INPUTS, *FEATURES)},
     earlier={
         Family.IDEFICS3: vllm_26.row(
-            *PREPROCESS, *vllm_26.IDEFICS3_FIELDS, *vllm_26.IDEFICS3_INPUTS, *FEATURES
+            *vllm_26.IDEFICS3_PREPROCESS, *vllm_26.IDEFICS3_FIELDS, *vllm_26.IDEFICS3_INPUTS, *FEATURES
         )
     },
 )

@@ -45,5 +45,5 @@ recipe = Recipe(
         Family.INTERNVL_CHAT: (*CHAT_TILES, *CACHE_KEYS),
         Family.INTERNVL_HF: (*HF_PREPROCESS, *HF_CROP, *CACHE_KEYS),
     },
-    earlier={Family.IDEFICS3: vllm_26.row(*PREPROCESS, *vllm_26.IDEFICS3_FIELDS)},
+    earlier={Family.IDEFICS3: vllm_26.row(*vllm_26.IDEFICS3_PREPROCESS, *vllm_26.IDEFICS3_FIELDS)},
 )

@@ -46,9 +46,13 @@ def images_without_text(
     mm_data, passthrough = _processor_data(processor, mm_items)
     if mm_data.keys() != {"images"}:
         return call.original(processor, mm_items, hf_processor_mm_kwargs, tokenization_kwargs)
-    processed = processor._call_hf_processor(
-        prompt=None, mm_data=mm_data, mm_kwargs=hf_processor_mm_kwargs, tok_kwargs=tokenization_kwargs
-    )
+    try:
+        processed = processor._call_hf_processor(
+            prompt=None, mm_data=mm_data, mm_kwargs=hf_processor_mm_kwargs, tok_kwargs=tokenization_kwargs
+        )
+    except ValueError:
+        # What is refused, as one side 200 times the other, is refused by the engine's own way.
+        return call.original(processor, mm_items, hf_processor_mm_kwargs, tokenization_kwargs)
     processed.update(passthrough)
     return processed
 

@@ -3,7 +3,7 @@
 from vlmprof.patching import Earlier, Patch, Standing
 from vlmprof_recipes.cache_keys import CACHE_KEYS
 from vlmprof_recipes.engine_versions import TRANSFORMERS, VLLM_26
-from vlmprof_recipes.idefics3_patches import FIELDS, INPUTS
+from vlmprof_recipes.idefics3_patches import FIELDS, INPUTS, PIL_PREPROCESS, PREPROCESS
 
 _MODELS = "vllm.model_executor.models"
 _BASE = "vllm.multimodal.processing.processor:BaseMultiModalProcessor"
@@ -22,12 +22,14 @@ def row(*patches: Patch, standing: Standing | None = None) -> Earlier:
 
 
 def _hf_call(owner: str, replacement: str, fingerprint: str, *, follows_switch: bool = False) -> Patch:
+    """Of what every request goes through; alone it shows no recipe's use."""
     return Patch(
         target=f"{owner}._call_hf_processor",
         replacement=f"vlmprof_recipes.vllm_26_inputs:{replacement}",
         parameters=_CALL_PARAMETERS,
         fingerprints=(fingerprint,),
         follows_switch=follows_switch,
+        shows_use=False,
     )
 
 
@@ -43,6 +45,9 @@ def _without_text(owner: str, replacement: str = "images_without_text") -> Patch
 def _named(patches: tuple[Patch, ...], name: str) -> tuple[Patch, ...]:
     return tuple(patch for patch in patches if patch.target.endswith(f".{name}"))
 
+
+IDEFICS3_PREPROCESS = (*PREPROCESS, *PIL_PREPROCESS)
+"""API server: from decoded images to tiles; beside torchvision before 0.27 transformers takes PIL."""
 
 IDEFICS3_FIELDS = (
     _hf_call(_BASE, "with_stand_ins", "28c35cf729517bfc"),

@@ -5,7 +5,7 @@ another, colours interleaved as they were decoded. Interleaved colours are also 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -34,6 +34,30 @@ def unpacked(packed_images: torch.Tensor, sizes: torch.Tensor) -> list[torch.Ten
         image.view(1, height, width, _RGB).permute(0, 3, 1, 2)
         for image, (height, width) in zip(images, sizes[:, :2].tolist(), strict=True)
     ]
+
+
+class CutTiles(Protocol):
+    """How a family makes the tiles [tiles, 3, height, width] of an image [1, 3, height, width].
+
+    `sizes` is the image's row of SIZES, `interleaved` as in `all_tiles`.
+    """
+
+    def __call__(self, image: torch.Tensor, sizes: list[int], *, interleaved: bool) -> torch.Tensor: ...
+
+
+def all_tiles(
+    cut: CutTiles, packed_images: torch.Tensor, sizes: torch.Tensor, *, interleaved: bool
+) -> torch.Tensor:
+    """All tiles of all images, uint8 [tiles, 3, height, width], on the device where the images' bytes are.
+
+    Args:
+        interleaved: on a CPU a pixel's colours stay beside one another, as `folded_embeddings` takes them best.
+    """
+    tiles = [
+        cut(image, of_image, interleaved=interleaved)
+        for image, of_image in zip(unpacked(packed_images, sizes), sizes.tolist(), strict=True)
+    ]
+    return tiles[0] if len(tiles) == 1 else torch.cat(tiles)
 
 
 def worth_sending(sizes: torch.Tensor, tile_bytes: int) -> bool:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.browser.conftest import Reports
@@ -10,6 +11,7 @@ from tests.browser.test_run_report import HOSTILE
 from tests.unit.synthetic_ladder import write_synthetic_ladder
 from vlmprof.model.ladder import read_ladder
 from vlmprof.model.run_folder import RunFolder
+from vlmprof.model.run_info import BaselineUse
 from vlmprof_reports.ladder import predictions, render
 
 pytestmark = pytest.mark.browser
@@ -39,6 +41,22 @@ def test_a_row_with_nothing_to_switch_on_says_why(reports: Reports, ladder: RunF
     opened = open_page(reports, ladder.path / "ladder.html", render(ladder))
     assert "nothing to switch on" in opened.page.locator("table.steps").first.inner_text()
     assert "no GPU here" in opened.page.locator("#left-out").inner_text()
+    opened.check()
+
+
+def test_a_ladder_from_an_old_behaviour_names_it(reports: Reports, tmp_path: Path) -> None:
+    """In the head, in the first row of each table, and with what was not left out."""
+    folder = write_synthetic_ladder(tmp_path / "run")
+    use = BaselineUse(name="pil", title="PIL and numpy", recipe=2, span="mm.pil")
+    result = msgspec.structs.replace(read_ladder(folder), baseline=use, notes=["no row leaves out recipe 2"])
+    folder.write_result("ladder", result)
+    opened = open_page(reports, folder.path / "ladder.html", render(folder))
+    assert (
+        "baseline pil (PIL and numpy), + 2 the engine as it is"
+        in opened.page.locator("#overview").inner_text()
+    )
+    assert opened.page.locator("tr[data-arm='A'] td").first.inner_text() == "baseline pil"
+    assert "no row leaves out recipe 2" in opened.page.locator("#left-out").inner_text()
     opened.check()
 
 

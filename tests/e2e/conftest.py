@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.e2e.vlmprof_process import Outcome, VlmprofProcess
+from tests.e2e.vlmprof_process import Outcome, VlmprofProcess, ended_well
 from vlmprof.models import make_checkpoint
 
 _REPOSITORY = Path(__file__).parents[2]
@@ -72,13 +72,9 @@ def finished_run(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     load = ["--requests", 16, "--warmup", 2]
     other = os.environ.get("VLMPROF_E2E_PYTHON")
     engine = ["--python", Path(other).absolute()] if other else []
-    process = VlmprofProcess(["run", checkpoint, "--out", folder, *load, *engine, *ENGINE_ARGS], root)
-    try:
-        outcome = process.finish()
-        assert outcome.exit_code == 0, outcome.stderr
+    arguments = ["run", checkpoint, "--out", folder, *load, *engine, *ENGINE_ARGS]
+    with ended_well(arguments, root) as (process, outcome):
         yield FinishedRun(folder, outcome, process.left_behind())
-    finally:
-        process.kill_all()
 
 
 @pytest.fixture

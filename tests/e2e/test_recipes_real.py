@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import ENGINE_ARGS, Start
-from tests.e2e.vlmprof_process import Outcome, VlmprofProcess, assert_refused
+from tests.e2e.vlmprof_process import Outcome, assert_refused, ended_well
 from vlmprof.engines.server import start_server
 from vlmprof.errors import ExitCode
 from vlmprof.model.comparison import read_comparison
@@ -34,15 +34,9 @@ def trial(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """`vlmprof run CHECKPOINT --ab all`: two rounds of A, A2 and B with two requests each."""
     root = tmp_path_factory.mktemp("trial")
     load = ["--requests", 4, "--warmup", 1, "--rounds", 2, "--per-block", 2, *_QUICK]
-    process = VlmprofProcess(
-        ["run", checkpoint, "--out", root / "run", "--ab", "all", *load, *ENGINE_ARGS], root
-    )
-    try:
-        outcome = process.finish()
-        assert outcome.exit_code == 0, outcome.stderr
+    arguments = ["run", checkpoint, "--out", root / "run", "--ab", "all", *load, *ENGINE_ARGS]
+    with ended_well(arguments, root) as (_, outcome):
         yield RunFolder(root / "run"), outcome
-    finally:
-        process.kill_all()
 
 
 def test_recipes_are_on_in_their_blocks_and_only_there(trial: tuple[RunFolder, Outcome]) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,9 @@ class VlmprofProcess:
     ) -> None:
         self._mark = uuid.uuid4().hex
         self._stdout, self._stderr = output / f"{self._mark}.stdout", output / f"{self._mark}.stderr"
-        command = [*under, sys.executable, "-m", "vlmprof.cli.main", *arguments]
+        # As installed: after an interrupt in a string that it executes (a dataclass being made), Python ends what
+        # was started with -m by SIGINT, whatever exit code was asked for.
+        command = [*under, Path(sys.executable).with_name("vlmprof"), *arguments]
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
                 [str(word) for word in command],
@@ -110,6 +112,18 @@ class VlmprofProcess:
                     command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                     marked[int(folder.name)] = command.strip()
         return marked
+
+
+@contextlib.contextmanager
+def ended_well(arguments: Sequence[object], output: Path) -> Iterator[tuple[VlmprofProcess, Outcome]]:
+    """A command that has run to its end with exit code 0; what is left of it is ended with the block."""
+    process = VlmprofProcess(arguments, output)
+    try:
+        outcome = process.finish()
+        assert outcome.exit_code == 0, outcome.stderr
+        yield process, outcome
+    finally:
+        process.kill_all()
 
 
 def assert_refused(outcome: Outcome, exit_code: int, *says: str) -> None:

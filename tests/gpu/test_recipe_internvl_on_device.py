@@ -18,7 +18,7 @@ from vlmprof_recipes.internvl_inputs import (  # noqa: E402
 )
 from vlmprof_recipes.internvl_whole_images import tiles_of  # noqa: E402
 from vlmprof_recipes.pixel_arithmetic import IMAGENET, in_bfloat16  # noqa: E402
-from vlmprof_recipes.whole_images import IMAGES, SIZES, packed  # noqa: E402
+from vlmprof_recipes.whole_images import packed  # noqa: E402
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
@@ -35,8 +35,8 @@ def test_the_device_makes_the_cpu_s_tiles() -> None:
     """4 x 3 tiles and the whole of a 640x480 image, and the one tile of a small one."""
     images = packed([noise(480, 640), noise(50, 50)])
     sizes = torch.tensor([[480, 640, 3, 4, 448, 448, 13], [50, 50, 1, 1, 448, 448, 1]])
-    on_device = tiles_of({IMAGES: images.cuda(), SIZES: sizes}).cpu()
-    assert torch.equal(on_device, tiles_of({IMAGES: images, SIZES: sizes}))
+    on_device = tiles_of(images.cuda(), sizes).cpu()
+    assert torch.equal(on_device, tiles_of(images, sizes))
     assert on_device.shape == (14, 3, 448, 448)
 
 

@@ -1,5 +1,6 @@
 """The engine's own multimodal processor of a checkpoint that is made here, without a server."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,18 @@ from vllm.multimodal.processing import ProcessorInputs, TimingContext
 from vlmprof.models import make_checkpoint, tokenizer
 
 
-def engine_processor(name: str, folder: Path) -> Any:
-    """The processor of a small checkpoint, whose tokenizer is trained on little text."""
+def engine_processor(name: str, folder: Path, change: Callable[[Path], None] | None = None) -> Any:
+    """The processor of a small checkpoint, whose tokenizer is trained on little text.
+
+    Args:
+        change: what to do to the checkpoint before it is read.
+    """
     corpus = tokenizer._corpus
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tokenizer, "_corpus", lambda: corpus()[:5])
         make_checkpoint(name, folder, scale="small")
+    if change is not None:
+        change(folder)
     config = ModelConfig(
         model=str(folder),
         tokenizer=str(folder),

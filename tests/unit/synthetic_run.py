@@ -57,7 +57,9 @@ class _Stacks:
         return self.stacks.setdefault(ids, len(self.stacks))
 
 
-def write_synthetic_run(path: Path, *, requests: int = 12, block: int = 3, hostile: str = "") -> RunFolder:
+def write_synthetic_run(
+    path: Path, *, requests: int = 12, block: int = 3, hostile: str = "", cores: int = 2
+) -> RunFolder:
     """Write a complete run; blocks of control and profiled requests alternate, samples cover the latter.
 
     Args:
@@ -87,7 +89,7 @@ def write_synthetic_run(path: Path, *, requests: int = 12, block: int = 3, hosti
     ]
     for name in TABLES:
         write_table(folder, name, pa.Table.from_pylist(rows[name], schema=SCHEMAS[name]))
-    info = synthetic_info(hostile=hostile, requests=requests)
+    info = synthetic_info(hostile=hostile, requests=requests, cores=cores)
     folder.write_info(info)
     folder.write_result("breakdown", result)
     tables = {name: read_table(folder, name) for name in TABLES}
@@ -217,7 +219,7 @@ def _stack(step: Step | None, thread: str, dice: random.Random) -> list[Frame]:
     return [*BASES[thread], *leaf[:-1], (name, file, line + dice.choice((0, 0, 0, 2, 5)))]
 
 
-def synthetic_info(*, hostile: str = "", requests: int = 12) -> RunInfo:
+def synthetic_info(*, hostile: str = "", requests: int = 12, cores: int = 2) -> RunInfo:
     """run.json of the synthetic run."""
     return RunInfo(
         schema_version=1,
@@ -235,7 +237,7 @@ def synthetic_info(*, hostile: str = "", requests: int = 12) -> RunInfo:
         ),
         host=HostInfo(
             cpu=f"Intel(R) Xeon(R) Platinum 8481C{hostile}",
-            cores=2,
+            cores=cores,
             memory_bytes=23_000_000_000,
             kernel="6.1.0",
             os="Debian GNU/Linux 12",

@@ -66,6 +66,20 @@ def request(number: int, *, slower: float = 1.0, phase: Phase = Phase.PROFILED) 
     )
 
 
+def unequal_run(small: int, large: int) -> SampledRun:
+    """Large requests take twice as long as small ones and alone call `pad`: in small ones line 10 goes on."""
+    requests = [request(number, slower=1 if number < small else 2) for number in range(small + large)]
+    columns = ("pid", "tid", "stack_id", "start_ns", "duration_ns")
+    rows = []
+    for number in range(small + large):
+        slower, stack_ids = (1, {2: 0}) if number < small else (2, {})
+        for pid, stack, start, length in _SAMPLES:
+            at_ns = number * REQUEST_NS + slower * start
+            rows.append((pid, pid, stack_ids.get(stack, stack), at_ns, slower * length))
+    table = pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows], schema=SAMPLES)
+    return SampledRun(requests, requests, table, stacks(), source_line)
+
+
 def sampled_run(requests: int = 4, plain: Sequence[RequestBreakdown] | None = None) -> SampledRun:
     """Sampled requests, and the plain ones whose times count: the same ones where none are given."""
     sampled = [request(number) for number in range(requests)]

@@ -15,7 +15,7 @@ from vlmprof.analysis.compare_requests import COLUMNS, ComparedRequest, pair, ro
 from vlmprof.errors import FileUnreadable, UsageError
 from vlmprof.model.comparison import ComparisonResult, Scope, Verdict, read_comparison
 from vlmprof.model.run_folder import RunFolder
-from vlmprof.model.run_info import RecipeUse
+from vlmprof.model.run_info import BaselineUse, RecipeUse
 from vlmprof.model.table_io import read_table, write_table
 from vlmprof.model.tables import SCHEMAS
 from vlmprof.session.compare import compare_arms, compare_folders
@@ -255,3 +255,33 @@ def test_differences_of_environment_say_why_they_matter() -> None:
     assert found["engine arguments"].trial.endswith("--enforce-eager")
     assert found["transformers"].trial == "none"
     assert all(each.why for each in found.values())
+
+
+def _with_baseline(run: RunFolder, path: Path) -> RunFolder:
+    """The run as if its baseline had been the old behaviour."""
+    folder = write_ab_run(path)
+    info = folder.read_info()
+    blocks = [
+        msgspec.structs.replace(block, behaviour="pil" if block.arm in ("A", "A2") else "")
+        for block in info.blocks
+    ]
+    use = BaselineUse(name="pil", title="PIL and numpy", recipe=2, span="mm.pil")
+    folder.write_info(msgspec.structs.replace(info, blocks=blocks, baseline=use))
+    return folder
+
+
+def test_arms_tell_which_of_them_is_the_old_behaviour(ab_run: RunFolder, tmp_path: Path) -> None:
+    comparison = compare_arms(_with_baseline(ab_run, tmp_path / "run"))
+    assert comparison.baseline.setting == "baseline pil, no recipes"
+    assert comparison.trial.setting == "recipes 1,10"
+    assert [(each.what, each.baseline, each.trial) for each in comparison.environment] == [
+        ("old behaviour", "pil", "none"),
+        ("recipes", "none", "1,10"),
+    ]
+
+
+def test_runs_differ_by_the_behaviour_that_they_asked_for(ab_run: RunFolder, tmp_path: Path) -> None:
+    (comparison,) = compare_folders([_with_baseline(ab_run, tmp_path / "run"), ab_run]).comparisons
+    assert (comparison.baseline.behaviour, comparison.trial.behaviour) == ("pil", "")
+    difference = next(each for each in comparison.environment if each.what == "old behaviour")
+    assert (difference.baseline, difference.trial) == ("pil: PIL and numpy", "none")

@@ -89,3 +89,45 @@ def test_an_ablation_that_is_a_row_again_is_measured_once() -> None:
 def test_an_ablation_that_leaves_nothing_is_none() -> None:
     """Of one recipe alone: without it stands the baseline."""
     assert plan_ladder(Family.QWEN3_VL, (1,), _RECIPES, refused={}, ablate=True).ablations == []
+
+
+_TENSORS = _recipe(2)
+_PILLOW = _recipe(9, conflicts=(2,))
+_FROM_PIL = {2: _TENSORS, 9: _PILLOW, **_RECIPES}
+
+
+def _from_old(**options: Any) -> LadderPlan:
+    return plan_ladder(Family.IDEFICS3, _CHOSEN, _FROM_PIL, refused={9: "restart"}, today=2, **options)
+
+
+def test_from_an_old_behaviour_the_engine_as_it_is_has_a_row_of_its_own() -> None:
+    """Before the paper's row 1, 2, 5, whose figures stay with it; every later row has 2 in it."""
+    plan = _from_old()
+    assert [step.named for step in plan.steps][:3] == [[9], [2], [1, 2, 5]]
+    assert [step.paper is None for step in plan.steps][:3] == [False, True, False]
+    assert [step.arm for step in plan.steps if step.arm] == ["+2", "+1", "+8", "+10", "+11", "+14"]
+    assert all(2 in step.recipes for step in plan.steps if step.arm)
+    assert plan.trial["+2"] == "2"
+    assert "conflicts with recipe 2" in plan.steps[0].left_out[9]
+
+
+def test_no_order_puts_a_recipe_on_the_old_behaviour() -> None:
+    """14 is named before 2, and waits for it; an order without 2 begins with it."""
+    named_later = _from_old(order=[[14], [2]])
+    assert [step.arm for step in named_later.steps][:2] == ["", "+2,14"]
+    assert named_later.steps[0].left_out == {14: "comes on with recipe 2, which it needs"}
+    assert [step.arm for step in _from_old(order=[[14]]).steps][:2] == ["+2", "+14"]
+
+
+def test_an_order_with_a_group_of_its_own_for_2_is_kept() -> None:
+    assert _from_old(order=[[1, 2]]).steps[0].arm == "+1,2"
+
+
+def test_no_ablation_leaves_out_the_engine_as_it_is() -> None:
+    """Without it there is the baseline; the note says so. All without 1 is still today's engine."""
+    plan = _from_old(ablate=True)
+    assert [step.named for step in plan.ablations] == [[1], [8], [10], [11], [14]]
+    assert plan.ablations[0].recipes == [2, 10, 14]
+    (note,) = plan.notes
+    assert note.startswith("no row leaves out recipe 2")
+    assert _from_old().notes == []

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.browser.traced_run import write_traced_run
@@ -14,6 +15,7 @@ from vlmprof.cli.ladder_markdown import ladder_markdown
 from vlmprof.cli.markdown_text import commands, text
 from vlmprof.cli.report import report, report_markdown, write_report
 from vlmprof.model.ladder import read_ladder
+from vlmprof.model.run_info import BaselineUse
 
 HOSTILE = "</script><img src=x onerror=alert(1)>|`[x](javascript:1)` ``` @user\x1b[31m\u202e\n# head"
 OWN_TAGS = re.compile(r"(?<!\\)<(?!/?(?:details|summary)>)")
@@ -26,6 +28,26 @@ def test_a_run_as_markdown_is_the_golden_text(tmp_path: Path, golden: Callable[[
 
 def test_a_ladder_as_markdown_is_the_golden_text(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
     golden("ladder.md", ladder_markdown(read_ladder(write_synthetic_ladder(tmp_path / "run"))))
+
+
+def test_a_ladder_from_an_old_behaviour_names_it_in_its_first_row(tmp_path: Path) -> None:
+    """And says which row is the engine as it is, and what it does not leave out."""
+    ladder = read_ladder(write_synthetic_ladder(tmp_path / "run"))
+    use = BaselineUse(name="pil", title="PIL and numpy", recipe=2, span="mm.pil")
+    told = ladder_markdown(
+        msgspec.structs.replace(ladder, baseline=use, notes=["no row leaves out recipe 2"])
+    )
+    assert "| baseline pil | 231.5 |" in told
+    assert "; the baseline is PIL and numpy, + 2 the engine as it is today" in told
+    assert "- Note: no row leaves out recipe 2" in told
+
+
+def test_a_run_with_an_old_behaviour_says_so_beside_its_recipes(tmp_path: Path) -> None:
+    folder = write_synthetic_run(tmp_path / "run")
+    assert "baseline" not in report_markdown(folder).partition("\n\n")[2].partition("\n")[0]
+    use = BaselineUse(name="pil", title="PIL and numpy", recipe=2, span="mm.pil")
+    folder.write_info(msgspec.structs.replace(folder.read_info(), baseline=use))
+    assert "baseline pil (PIL and numpy) · " in report_markdown(folder)
 
 
 def test_the_markdown_stands_beside_the_page_wherever_that_is(tmp_path: Path) -> None:

@@ -186,6 +186,33 @@ def test_calls_are_counted_while_the_recipe_is_on(engine: ModuleType) -> None:
     assert patches.counts() == {"toy_engine:double": PatchCounts(calls=2, failures=0)}
 
 
+class _Ledger:
+    """Keeps the masks that it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.failures: list[int] = []
+
+    def add_calls(self, mask: int) -> None:
+        self.calls.append(mask)
+
+    def add_failures(self, mask: int) -> None:
+        self.failures.append(mask)
+
+
+def test_a_patch_that_every_request_goes_through_shows_no_recipe_s_use(engine: ModuleType) -> None:
+    """It acts, and a failure of it is counted; one call of the other shows the use of recipe 1, whose mask is 2."""
+    ledger = _Ledger()
+    shared = replace(_double(engine, by="broken"), shows_use=False)
+    encode = _patch(engine.Model.encode, "Model.encode", "self number")
+    recipe = replace(_recipe(encode), patches={_FAMILY: (shared, encode)})
+    patches = PatchSet([recipe], RecipeSwitch.private([1]), _FAMILY, ledger=ledger)
+    patches.apply()
+    assert (engine.double(3), engine.Model().encode(1)) == (6, 20)
+    patches.undo()
+    assert (ledger.calls, ledger.failures) == ([2], [2])
+
+
 def test_a_replacement_that_raises_gives_way_to_the_original_and_is_counted(
     engine: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:

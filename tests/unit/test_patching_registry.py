@@ -8,6 +8,7 @@ from vlmprof.errors import RecipeMisfit, UsageError
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.patching import Diagnosis, Family, Need, Patch, Recipe, Standing, Switching
 from vlmprof.patching.registry import check_together, load_recipes, parse_numbers
+from vlmprof.patching.versions import NamedVersions
 
 _FAMILY = Family.QWEN3_VL
 _PATCH = Patch("engine:f", "recipe:g", parameters=(), fingerprints=())
@@ -102,3 +103,12 @@ def test_no_cache_entry_is_shared_between_sets_of_live_recipes() -> None:
         for family, patches in recipe.patches.items():
             if recipe.switching is Switching.LIVE and patches:
                 assert salted in {patch.target for patch in patches}, (recipe.number, family)
+
+
+@pytest.mark.parametrize("version", ["0.26.0", "0.32.0"])
+def test_every_live_recipe_has_a_patch_whose_calls_show_its_use(version: str) -> None:
+    """The keys of caches are asked for with each request: a recipe that never acted would pass for one that did."""
+    for recipe in load_recipes(NamedVersions({"vllm": version})).values():
+        for family, patches in recipe.patches.items():
+            assert any(patch.shows_use for patch in patches), (recipe.number, family)
+            assert not all(patch.shows_use for patch in patches), (recipe.number, family)

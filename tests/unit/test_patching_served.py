@@ -16,6 +16,7 @@ from vlmprof.model.run_folder import RunFolder
 from vlmprof.patching import Diagnosis, Exactness, Family, Fits, Patch, PatchCounts, Recipe, Switching
 from vlmprof.patching.ledger import read_ledgers
 from vlmprof.patching.selection import select
+from vlmprof.patching.served import start
 from vlmprof.patching.source import InstalledSource, source_fingerprint
 from vlmprof.patching.switch import RecipeSwitch
 
@@ -192,6 +193,12 @@ def test_a_number_that_nobody_offers_stops_the_engine(tmp_path: Path) -> None:
     _, errors = process.communicate()
     assert process.returncode != 0
     assert "there is no recipe '6'" in errors
+
+
+def test_a_recipe_of_a_server_s_start_is_refused_where_one_has_started() -> None:
+    """To say that it is applied would be untrue: PIL has been found by then."""
+    with pytest.raises(RecipeMisfit, match=r"recipe 9 \(pillow_simd\) is in how a server is started"):
+        start("9")
 
 
 def test_unset_the_plugin_loads_nothing(tmp_path: Path) -> None:

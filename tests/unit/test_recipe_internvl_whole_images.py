@@ -24,6 +24,9 @@ from vlmprof_recipes.internvl_whole_images import tiles_of  # noqa: E402
 from vlmprof_recipes.pixel_arithmetic import IMAGENET, in_bfloat16  # noqa: E402
 from vlmprof_recipes.whole_images import IMAGES, SIZES  # noqa: E402
 
+if not load_recipes()[3].patches_for(Family.INTERNVL_CHAT):
+    pytest.skip("recipes 3 and 6 have no patches for InternVL before vLLM 0.31", allow_module_level=True)
+
 _FAMILIES = (Family.INTERNVL_CHAT, Family.INTERNVL_HF)
 _CHECKPOINTS = {Family.INTERNVL_CHAT: "InternVL3-2B", Family.INTERNVL_HF: "InternVL3-2B-hf"}
 _PIXELS = {Family.INTERNVL_CHAT: "pixel_values_flat", Family.INTERNVL_HF: "pixel_values"}
@@ -67,7 +70,7 @@ def _whole(rig: Rig, images: list[Any]) -> Any:
 def _made(request: Any, image: int = 0) -> Any:
     """The worker's tiles of one image of a prompt; a field of sizes has its dimension of images taken off."""
     sent = fields(request, image)
-    return tiles_of({IMAGES: sent[IMAGES], SIZES: sent[SIZES][None]})
+    return tiles_of(sent[IMAGES], sent[SIZES][None])
 
 
 def _ranges(request: Any) -> list[tuple[int, int]]:
@@ -84,6 +87,20 @@ def test_the_worker_makes_the_processor_s_tiles(rig: Rig, size: tuple[int, int])
     assert torch.equal(fields(found)["image_num_patches"], fields(expected)["image_num_patches"])
     assert found["prompt_token_ids"] == expected["prompt_token_ids"]
     assert _ranges(found) == _ranges(expected)
+
+
+def test_tiles_for_folded_weights_are_the_same_with_a_pixel_s_colours_beside_one_another(rig: Rig) -> None:
+    """Of two images in one tensor too: recipe 14 unfolds them row by row."""
+    family = rig[0]
+    found = _whole(rig, [_image(640, 480, 1), _image(400, 400, 2)])
+    ((_, _, batch),) = group_and_batch_mm_kwargs([("image", item) for item in found["mm_kwargs"]["image"]])
+    folding: Any = SimpleNamespace(
+        original=lambda _model, **inputs: inputs, is_on=lambda number: number == 14
+    )
+    apart, beside = (_KEYWORDS[family](call, None, **batch)[_PIXELS[family]] for call in (_engine(), folding))
+    assert apart.is_contiguous()
+    assert beside.permute(0, 2, 3, 1).is_contiguous()
+    assert torch.equal(apart, beside)
 
 
 def test_several_images_of_a_prompt_are_sent_whole_and_batched_as_they_are(rig: Rig) -> None:
@@ -106,7 +123,7 @@ def test_several_images_of_a_prompt_are_sent_whole_and_batched_as_they_are(rig: 
 
 def _engine() -> Any:
     """Stands for a call of the engine's function, which gives back what the replacement hands on."""
-    return SimpleNamespace(original=lambda _model, **inputs: inputs)
+    return SimpleNamespace(original=lambda _model, **inputs: inputs, is_on=lambda _number: False)
 
 
 def test_an_image_with_more_bytes_than_its_tiles_is_sent_as_tiles_with_all_of_its_prompt(rig: Rig) -> None:

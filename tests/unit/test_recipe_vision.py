@@ -59,9 +59,23 @@ def test_folded_weights_embed_uint8_tiles_as_normalized_ones(bias: bool, scale: 
     """In float64 nothing is rounded but the weights: the two differ by what a double holds of them."""
     convolution, tiles = _convolution(torch.float64, bias=bias), _tiles(3)
     with torch.inference_mode():
-        found = embed(tiles, *fold(convolution.weight, convolution.bias, torch.float64, scale), _PATCH)
+        found = embed(tiles, fold(convolution.weight, convolution.bias, torch.float64, scale), _PATCH)
     assert found.shape == (3, (_EDGE // _PATCH) ** 2, _HIDDEN)
     assert _relative_rms(found, _expected(tiles, convolution, scale)) < 1e-12
+
+
+def test_tiles_are_embedded_alike_however_their_colours_lie() -> None:
+    """Apart, beside one another, or cut out of something larger."""
+    convolution, tiles = _convolution(torch.float64), _tiles(3)
+    folded = fold(convolution.weight, convolution.bias, torch.float64, IMAGENET)
+    larger = torch.zeros(3, 3, _EDGE, 2 * _EDGE, dtype=torch.uint8)
+    larger[..., _EDGE:] = tiles
+    with torch.inference_mode():
+        apart = embed(tiles, folded, _PATCH)
+        beside = embed(tiles.contiguous(memory_format=torch.channels_last), folded, _PATCH)
+        cut = embed(larger[..., _EDGE:], folded, _PATCH)
+    assert _relative_rms(beside, apart) < 1e-12
+    assert torch.equal(cut, apart)
 
 
 def test_black_and_white_tiles_are_the_two_ends_of_the_scale() -> None:
@@ -69,7 +83,7 @@ def test_black_and_white_tiles_are_the_two_ends_of_the_scale() -> None:
     convolution = _convolution(torch.float64)
     ends = torch.stack([torch.zeros(3, _EDGE, _EDGE), torch.full((3, _EDGE, _EDGE), 255.0)]).to(torch.uint8)
     with torch.inference_mode():
-        black, white = embed(ends, *fold(convolution.weight, convolution.bias, torch.float64), _PATCH)
+        black, white = embed(ends, fold(convolution.weight, convolution.bias, torch.float64), _PATCH)
     total = convolution.weight.detach().flatten(1).sum(1)
     assert torch.allclose(black[0], convolution.bias.detach() - total)
     assert torch.allclose(white[0], convolution.bias.detach() + total)
@@ -82,7 +96,7 @@ def test_float32_is_nearer_to_float64_than_the_engine_s_bfloat16() -> None:
     with torch.inference_mode():
         pixels = ((tiles.float() - 127.5) / 127.5).to(torch.bfloat16)
         engines = convolution(pixels).flatten(2).transpose(1, 2)
-        found = embed(tiles, *fold(convolution.weight, convolution.bias, torch.float32), _PATCH)
+        found = embed(tiles, fold(convolution.weight, convolution.bias, torch.float32), _PATCH)
     assert _relative_rms(found, expected) < 1e-5 < _relative_rms(engines, expected)
 
 

@@ -55,6 +55,16 @@ def test_the_worker_makes_the_processor_s_tiles(switch: RecipeSwitch, shape: tup
     assert torch.equal(tiles_of(found[IMAGES], found[SIZES]), expected["pixel_values"][0])
 
 
+@pytest.mark.parametrize("shape", [(480, 640), (512, 512), (1, 1)], ids=str)
+def test_tiles_for_folded_weights_are_the_same_with_a_pixel_s_colours_beside_one_another(
+    switch: RecipeSwitch, shape: tuple[int, int]
+) -> None:
+    found = _processed(switch, [noise(*shape)], *_WHOLE)
+    beside = tiles_of(found[IMAGES], found[SIZES], interleaved=True)
+    assert beside.permute(0, 2, 3, 1).is_contiguous()
+    assert torch.equal(beside, tiles_of(found[IMAGES], found[SIZES]))
+
+
 def test_several_images_of_a_prompt_are_sent_whole(switch: RecipeSwitch) -> None:
     """Images of different sizes are no one tensor of images, but their bytes are one of bytes."""
     images = [noise(480, 640, 1), noise(640, 480, 2), noise(100, 900, 3)]

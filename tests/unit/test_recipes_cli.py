@@ -73,7 +73,7 @@ def test_list_as_json_holds_what_the_table_shows() -> None:
         "available": False,
         "misfit": "",
         "patches": [],
-        "baseline": [],
+        "baseline": "",
     }
 
 

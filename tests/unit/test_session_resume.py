@@ -87,3 +87,10 @@ def test_another_plan_or_model_is_not_gone_on_with(folder: RunFolder) -> None:
     with pytest.raises(UsageError, match="another model and another recipes and rounds"):
         take_up(folder, planned, more)
     assert len(read_requests(folder)) == len(_all_requests()) - 1
+
+
+def test_a_run_with_another_baseline_is_another_run(folder: RunFolder) -> None:
+    """Its requests ask for something else."""
+    old = [replace(block, behaviour="pil") for block in _BLOCKS]
+    with pytest.raises(UsageError, match="another recipes and rounds"):
+        take_up(folder, _info(old), old)

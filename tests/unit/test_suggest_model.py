@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.synthetic_savings import model, request, sampled_run
+from tests.unit.synthetic_savings import model, request, sampled_run, unequal_run
 from vlmprof.patching import Adds, Effect, Removes, SendsLess
 
 
@@ -128,6 +128,16 @@ def test_the_interval_is_as_wide_as_requests_differ() -> None:
     plain = [request(number, slower=number) for number in (1, 2, 3)]
     saving = model({1: [Removes("pad")]}, sampled_run(plain=plain)).saving({1})
     assert (saving.low_ns, saving.saving_ns, saving.high_ns) == (40, 80, 120)
+
+
+def test_samples_speak_for_requests_like_their_own() -> None:
+    """Small requests never call `pad`, large ones for 80 ns: the median request is small here, and large there.
+
+    Of all samples together, `pad` is 14% and 38% of the stage: 14 ns of a small request and 75 of a large one.
+    """
+    claim = {1: [Removes("pad")]}
+    assert model(claim, unequal_run(small=9, large=3)).saving({1}).saving_ns <= 4
+    assert model(claim, unequal_run(small=3, large=9)).saving({1}).saving_ns >= 78
 
 
 def test_a_share_that_is_not_certain_widens_the_interval() -> None:

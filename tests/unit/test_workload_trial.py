@@ -104,3 +104,18 @@ def test_a_repeated_generated_picture_is_another_one_of_the_same_size() -> None:
     images = generated_images(3, 0, 64, 48)
     assert images.repeated(1).info.width == 64
     assert _pixels(images.repeated(1).content) not in [_pixels(image.content) for image in images]
+
+
+def test_the_baselines_requests_alone_ask_for_the_old_behaviour() -> None:
+    """A and A2 do, B does not: with equal recipes each of the two is warmed up all the same."""
+    blocks = plan_trial({"A": (), "B": ()}, rounds=2, requests_per_block=1, seed=0, after=[], behaviour="pil")
+    asked = {block.arm: block.behaviour for block in blocks if block.round is not None}
+    assert asked == {"A": "pil", "A2": "pil", "B": ""}
+    assert [block.behaviour for block in blocks if block.round is None] == ["pil", ""]
+
+
+def test_blocks_outside_a_trial_ask_for_it_too() -> None:
+    """The profile is of the baseline."""
+    assert {
+        block.behaviour for block in plan_blocks(8, warm_up=1, concurrency=1, seed=0, behaviour="pil")
+    } == {"pil"}

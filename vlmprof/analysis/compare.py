@@ -81,15 +81,16 @@ def compare_arms_of(run: ComparedRun, baseline: str = BASELINE_ARM, trial: str =
                 f"{run.path} has no arm {arm!r}: it has {known}", hint="record one with `vlmprof run --ab`"
             )
     has_noise = REPEAT_ARM in run.arms and trial != REPEAT_ARM and BASELINE_ARM in run.arms
-    recipes = [_recipe_set(run, arm) for arm in (baseline, trial)]
-    environment = [] if recipes[0] == recipes[1] else [_recipe_difference(*recipes)]
     return _compare(
         (_side_of_arm(run, baseline), _side_of_arm(run, trial)),
         _rounds_of_arms(run, baseline, trial),
         [_rounds_of_arms(run, BASELINE_ARM, REPEAT_ARM)] if has_noise else [],
         scope=_scope_of_arms(run),
         gpu=run.info.on_gpu,
-        environment=environment,
+        environment=[
+            *_difference("old behaviour", *(_behaviour(run, arm) for arm in (baseline, trial))),
+            *_difference("recipes", *(_recipe_set(run, arm) for arm in (baseline, trial))),
+        ],
         warnings=_recipe_warnings(run.info),
     )
 
@@ -167,13 +168,23 @@ def _recipe_set(run: ComparedRun, arm: str) -> str:
     return next((block.recipe_set for block in run.blocks_of(arm)), "")
 
 
-def _recipe_difference(baseline: str, trial: str) -> EnvironmentDifference:
-    return EnvironmentDifference(
-        what="recipes",
-        baseline=baseline or NOTHING,
-        trial=trial or NOTHING,
-        why="this is what is compared; everything else is one and the same server",
-    )
+def _behaviour(run: ComparedRun, arm: str) -> str:
+    """The old behaviour that the requests of an arm asked for; empty for none."""
+    return next((block.behaviour for block in run.blocks_of(arm)), "")
+
+
+def _difference(what: str, baseline: str, trial: str) -> list[EnvironmentDifference]:
+    """What the arms of a server do not share, if they do not."""
+    if baseline == trial:
+        return []
+    return [
+        EnvironmentDifference(
+            what=what,
+            baseline=baseline or NOTHING,
+            trial=trial or NOTHING,
+            why="this is what is compared; everything else is one and the same server",
+        )
+    ]
 
 
 def _recipe_warnings(info: RunInfo) -> list[str]:
@@ -204,6 +215,7 @@ def _side(run: ComparedRun, label: str, requests: Requests, blocks: int, arm: st
         name=run.info.name,
         arm=arm,
         recipe_set=_recipe_set(run, arm) if arm else ",".join(str(r.number) for r in run.info.recipes),
+        behaviour=_behaviour(run, arm) if arm else run.info.baseline.name if run.info.baseline else "",
         requests=len(requests),
         blocks=blocks,
     )

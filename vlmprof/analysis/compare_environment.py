@@ -72,6 +72,11 @@ _FACTS: tuple[tuple[str, _Fact, str], ...] = (
     ("engine arguments", _arguments, "batching, caches, parallelism and compilation are set there"),
     ("device", lambda i: i.engine.device if i.engine else "", "the model runs on other hardware"),
     ("Python", lambda i: i.engine.python if i.engine else "", "the speed of all Python stages depends on it"),
+    (
+        "old behaviour",
+        lambda i: f"{i.baseline.name}: {i.baseline.title}" if i.baseline else "",
+        "one run asked the engine for what it did before it took a recipe upstream",
+    ),
     ("recipes", recipes_on, "this is what a comparison is usually about"),
     (
         "CPU",

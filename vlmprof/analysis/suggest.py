@@ -1,5 +1,6 @@
 """Which recipes would save how much of a run's TTFT: ranked, with what shows it and the command that tries it."""
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from vlmprof.analysis.suggest_evidence import evidence_of
 from vlmprof.analysis.suggest_model import SavingModel
 from vlmprof.model.suggestions import NotSuggested, Saving, Suggestion
 from vlmprof.patching.recipe import Recipe
+from vlmprof.patching.registry import with_needs
 from vlmprof.units import NS_PER_US
 
 SMALLEST_SAVING_NS = 50 * NS_PER_US
@@ -22,23 +24,21 @@ class Candidates:
         active: those that were on.
         notes: what a recipe's diagnosis leaves out, by number.
         checkpoint: the model as the command line names it.
+        baseline: name of the old behaviour that the run was made with; empty for none.
+        python: the engine's interpreter, where the run named one; engine_args: what it handed on to the engine.
     """
 
     recipes: Mapping[int, Recipe]
     active: frozenset[int]
     notes: Mapping[int, str]
     checkpoint: str
+    baseline: str = ""
+    python: str = ""
+    engine_args: tuple[str, ...] = ()
 
     def with_needs(self, numbers: Iterable[int]) -> frozenset[int]:
         """A set of recipes with all that they need, directly or not; those that were on are left out."""
-        closed: set[int] = set()
-        waiting = list(numbers)
-        while waiting:
-            number = waiting.pop()
-            if number not in closed and number in self.recipes:
-                closed.add(number)
-                waiting += self.recipes[number].needs
-        return frozenset(closed) - self.active
+        return with_needs(numbers, self.recipes) - self.active
 
     def clashing(self, numbers: Iterable[int], others: Iterable[int]) -> list[int]:
         """Which of the others may not be on together with a set."""
@@ -52,8 +52,12 @@ class Candidates:
 
     def command(self, numbers: Iterable[int]) -> str:
         """What measures a set of recipes against those that were on."""
-        on = f" --recipes {_listed(self.active)}" if self.active else ""
-        return f"vlmprof run {self.checkpoint}{on} --ab {_listed(self.active.union(numbers))}"
+        words = ["vlmprof", "run", self.checkpoint]
+        words += ["--python", self.python] if self.python else []
+        words += ["--baseline", self.baseline] if self.baseline else []
+        words += ["--recipes", _listed(self.active)] if self.active else []
+        words += ["--ab", _listed(self.active.union(numbers))]
+        return shlex.join([*words, *(("--", *self.engine_args) if self.engine_args else ())])
 
 
 def rank(model: SavingModel, candidates: Candidates) -> tuple[list[Suggestion], list[NotSuggested]]:
@@ -68,7 +72,9 @@ def rank(model: SavingModel, candidates: Candidates) -> tuple[list[Suggestion], 
     suggestions, useless = [], []
     for number in order:
         if savings[number].saving_ns < SMALLEST_SAVING_NS:
-            useless.append(_useless(candidates.recipes[number], savings[number]))
+            useless.append(
+                _useless(candidates.recipes[number], savings[number], candidates.notes.get(number, ""))
+            )
             continue
         suggestion = _suggestion(model, candidates, number, savings[number], above)
         suggestions.append(suggestion)
@@ -102,11 +108,11 @@ def _suggestion(
     )
 
 
-def _useless(recipe: Recipe, saving: Saving) -> NotSuggested:
+def _useless(recipe: Recipe, saving: Saving, note: str) -> NotSuggested:
     if saving.saving_ns < -SMALLEST_SAVING_NS:
         reason = f"would cost {-saving.saving_ns / 1e6:.1f} ms here"
     else:
-        reason = "the samples show nothing that it would change"
+        reason = "; ".join(filter(None, ("the samples show nothing that it would change", note)))
     return NotSuggested(number=recipe.number, slug=recipe.slug, reason=reason)
 
 

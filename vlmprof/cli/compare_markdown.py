@@ -46,8 +46,7 @@ def _comparison(comparison: Comparison) -> str:
 
 
 def _side(side: ComparedSide) -> str:
-    recipes = f"recipes {text(side.recipe_set)}" if side.recipe_set else "no recipes"
-    return f"**{text(side.label)}** ({recipes}, {side.requests} requests)"
+    return f"**{text(side.label)}** ({text(side.setting)}, {side.requests} requests)"
 
 
 def _table(changes: Sequence[Change]) -> list[str]:

@@ -86,11 +86,9 @@ def _sides(sides: Sequence[ComparedSide], width: int) -> list[str]:
 def _side(side: ComparedSide) -> str:
     arm = f"arm {side.arm} of {side.name}" if side.arm else side.label
     left_out = f", {side.left_out} left out" if side.left_out else ""
-    return f"{plain(arm)} · {_recipes(side)} · {side.requests} requests in {side.blocks} blocks{left_out}"
-
-
-def _recipes(side: ComparedSide) -> str:
-    return f"recipes {plain(side.recipe_set)}" if side.recipe_set else "no recipes"
+    return (
+        f"{plain(arm)} · {plain(side.setting)} · {side.requests} requests in {side.blocks} blocks{left_out}"
+    )
 
 
 def _method(comparison: Comparison) -> str:
@@ -239,7 +237,7 @@ def _overview_cells(side: ComparedSide, comparison: Comparison, *, trial: bool) 
     style = VERDICT_STYLES[comparison.verdict]
     return [
         Text(_name(side, 20), style="bold"),
-        Text(plain(side.recipe_set) or "none"),
+        Text(plain(", ".join(filter(None, (side.behaviour, side.recipe_set)))) or "none"),
         Text("–" if ttft is None else milliseconds(ttft)),
         Text(relative(change.share) if trial else "", style=style),
         Text(f"[{_percent(change, 'low')}, {_percent(change, 'high')}]" if trial else "", style="dim"),

@@ -20,6 +20,13 @@ def ladder(
     ] = None,
     *,
     recipes: Annotated[str, typer.Option(help="Recipes to add: 1,2,8, all or exact.")] = "all",
+    baseline: Annotated[
+        str,
+        typer.Option(
+            help="Start from what the engine did before it took a recipe upstream, as the paper does: `pil`, with "
+            "a row of recipe 2 for the engine as it is."
+        ),
+    ] = "",
     order: Annotated[
         str, typer.Option(help="Rows instead of the paper's, as '10 1,11 8': what comes on with each.")
     ] = "",
@@ -30,12 +37,16 @@ def ladder(
     per_block: Annotated[int, typer.Option(min=1, help="Requests each time.")] = 4,
     requests: Annotated[
         int, typer.Option(min=4, help="Requests that profile the baseline, for the predictions.")
-    ] = 20,
+    ] = 40,
     images: Annotated[Path | None, typer.Option(help="Folder of pictures instead of generated ones.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens that each request generates.")] = 16,
     seed: Annotated[int, typer.Option(help="Of generated images and of the order of blocks.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder. [default: runs/ladder-MODEL]", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Run folder. [default: runs/ladder-MODEL, with the baseline's name behind it]",
+            show_default=False,
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew instead of going on with what is in the folder.")
@@ -53,7 +64,7 @@ def ladder(
 
     run = RunOptions(
         model=model,
-        out=out or Path("runs") / f"ladder-{Path(model).name or 'model'}",
+        out=out or Path("runs") / "-".join(filter(None, ("ladder", Path(model).name or "model", baseline))),
         command=sys.argv,
         images=images,
         requests=requests,
@@ -63,6 +74,7 @@ def ladder(
         python=python,
         overwrite=overwrite,
         recipes=recipes,
+        baseline=baseline,
         rounds=rounds,
         per_block=per_block,
         engine_args=engine_args or [],

@@ -89,7 +89,14 @@ def print_ladder(result: LadderResult, pages: Sequence[str], console: Console) -
 def method_line(result: LadderResult) -> str:
     """How the rows were measured, and which of the paper's tables stands beside them."""
     table = f", beside {result.paper_table} of the paper" if result.paper_table else ""
-    return f"one server, {result.rounds} rounds of {result.requests_per_block} requests a row{table}"
+    rows = f"{result.rounds} rounds of {result.requests_per_block} requests a row"
+    return f"one server, {rows}{table}{_start(result)}"
+
+
+def _start(result: LadderResult) -> str:
+    if result.baseline is None:
+        return ""
+    return f"; the baseline is {plain(result.baseline.title)}, + {result.baseline.recipe} the engine as it is today"
 
 
 def _table(metric: Metric, result: LadderResult) -> Table:
@@ -109,7 +116,8 @@ def metric_rows(metric: Metric, result: LadderResult) -> list[Row]:
     steps = (*result.steps, *result.ablations)
     baseline = next((step.comparison.change(metric.metric) for step in steps if step.comparison), None)
     blank = [""] * (len(metric.heads) - 3)
-    rows = [Row(["baseline", metric.format(baseline.baseline), "1.000", *blank])] if baseline else []
+    name = f"baseline {plain(result.baseline.name)}" if result.baseline else "baseline"
+    rows = [Row([name, metric.format(baseline.baseline), "1.000", *blank])] if baseline else []
     return rows + [_row(metric, step, baseline) for step in steps]
 
 
@@ -145,6 +153,7 @@ def remarks(result: LadderResult) -> list[str]:
     """Why named recipes are not on, how sure the baseline is of itself, and whether outputs stayed equal."""
     left_out = {number: reason for step in result.steps for number, reason in step.left_out.items()}
     told = [f"recipe {number} is not on: {plain(reason)}" for number, reason in left_out.items()]
+    told += [plain(note) for note in result.notes]
     measured = [
         (step.title, step.comparison) for step in (*result.steps, *result.ablations) if step.comparison
     ]

@@ -256,7 +256,8 @@ def _print_standing(
         console.print(f"  {found.misfit}", markup=False, style="yellow", soft_wrap=True)
     baseline = recipe.baseline.get(family)
     if baseline is not None:
-        console.print(f"  the old behaviour, to compare with: {' '.join(baseline.arguments)}", soft_wrap=True)
+        command = f"vlmprof run MODEL --baseline {baseline.name} --ab {recipe.number}"
+        console.print(f"  the old behaviour, {baseline.title}: {command}", soft_wrap=True)
 
 
 def _short(path: str) -> str:
@@ -302,5 +303,5 @@ def _family_document(recipe: "Recipe", family: "Family", installed: "InstalledSo
         "available": found.is_available,
         "misfit": found.misfit,
         "patches": [patch.target for patch in recipe.patches_for(family)],
-        "baseline": list(baseline.arguments) if baseline else [],
+        "baseline": baseline.name if baseline else "",
     }

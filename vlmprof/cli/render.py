@@ -88,6 +88,7 @@ def _head(summary: SummaryResult, info: RunInfo, width: int) -> RenderableType:
     facts = [
         info.name,
         info.model.name,
+        info.baseline_told,
         attached,
         engine,
         f"{info.host.cpu}, {info.host.cores} cores",

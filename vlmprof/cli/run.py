@@ -55,6 +55,14 @@ def run(
         str,
         typer.Option(help="Recipes that are on throughout: 1,2,8, all or exact.", rich_help_panel=_RECIPES),
     ] = "",
+    baseline: Annotated[
+        str,
+        typer.Option(
+            help="Measure what the engine did before it took a recipe upstream, as `pil`; --ab is then compared "
+            "with it, the engine as it is today (--ab 2) or that with recipes (--ab all).",
+            rich_help_panel=_RECIPES,
+        ),
+    ] = "",
     ab: Annotated[
         str,
         typer.Option(
@@ -144,6 +152,7 @@ def run(
         keep_reports=keep_reports,
         overwrite=overwrite,
         recipes=recipes,
+        baseline=baseline,
         trial={TRIAL_ARM: ab} if ab else {},
         rounds=rounds,
         per_block=per_block,

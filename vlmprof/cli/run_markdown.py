@@ -40,6 +40,7 @@ def _facts(info: RunInfo) -> str:
         info.model.name,
         engine,
         gpus or f"{info.host.cpu}, {info.host.cores} cores, no GPU",
+        info.baseline_told,
         f"recipes: {recipes}" if recipes else "no recipes",
     )
     return " · ".join(text(fact, 400) for fact in facts if fact)

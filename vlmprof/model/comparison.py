@@ -42,6 +42,7 @@ class ComparedSide(msgspec.Struct, frozen=True, kw_only=True):
         label: the arm, or the run's name.
         run: the run's folder; name: its name.
         arm: empty where a whole run is compared.
+        behaviour: the old behaviour that the engine was asked for; empty for the engine as it is.
         requests: those that are compared: of the control blocks, with a first token and without an error.
         left_out: requests of the same blocks that failed, or that found no partner.
     """
@@ -51,9 +52,16 @@ class ComparedSide(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     arm: str = ""
     recipe_set: str = ""
+    behaviour: str = ""
     requests: int
     left_out: int = 0
     blocks: int
+
+    @property
+    def setting(self) -> str:
+        """What was on, for people: `baseline pil, no recipes`."""
+        recipes = f"recipes {self.recipe_set}" if self.recipe_set else "no recipes"
+        return f"baseline {self.behaviour}, {recipes}" if self.behaviour else recipes
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

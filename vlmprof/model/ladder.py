@@ -5,6 +5,7 @@ import msgspec
 from vlmprof.model.comparison import Comparison
 from vlmprof.model.results import RESULTS_SCHEMA_VERSION, read_result
 from vlmprof.model.run_folder import RunFolder
+from vlmprof.model.run_info import BaselineUse
 from vlmprof.model.suggestions import Saving
 
 
@@ -25,7 +26,7 @@ class LadderStep(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         arm: name of its blocks in the run; empty for a row that adds nothing to measure.
         named: recipes that the row names; added: those of them, and of earlier rows, that come on with it.
-        recipes: all that are on.
+        recipes: all that are on; on top of an old behaviour, the one that is the engine as it is among them.
         left_out: number -> why a named recipe is not on.
         comparison: against the baseline of the same server; None where nothing was measured.
         predicted: the TTFT that the recipes would save, from the profile of the baseline alone.
@@ -48,6 +49,8 @@ class LadderResult(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         paper_table: title of the paper's table; empty where the paper has none or another order was asked for.
         rounds: complete ones.
+        baseline: the old behaviour that it starts from; None for the engine as it is.
+        notes: what people should know of the rows.
         steps: in the order in which recipes were added; ablations: all recipes without one, and what needs it.
     """
 
@@ -58,6 +61,8 @@ class LadderResult(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_block: int
     steps: list[LadderStep]
     ablations: list[LadderStep]
+    baseline: BaselineUse | None = None
+    notes: list[str] = []
     schema_version: int = RESULTS_SCHEMA_VERSION
 
 

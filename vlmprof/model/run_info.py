@@ -67,6 +67,26 @@ class RecipeUse(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 0
 
 
+class BaselineUse(msgspec.Struct, frozen=True, kw_only=True):
+    """The old behaviour that a run starts from.
+
+    Attributes:
+        name: as `--baseline` takes it; title: what does the work then.
+        recipe: number of the recipe that made it the old one.
+        span: name of the span that every request has which was served so.
+        asked: requests that asked for it and were answered; acted: those of them that have the span.
+        elsewhere: requests that did not ask for it and have the span all the same.
+    """
+
+    name: str
+    title: str
+    recipe: int
+    span: str
+    asked: int = 0
+    acted: int = 0
+    elsewhere: int = 0
+
+
 class BlockInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One planned block of requests; its requests carry `index` as their `block`.
 
@@ -77,6 +97,7 @@ class BlockInfo(msgspec.Struct, frozen=True, kw_only=True):
         arm: what the block stands for in its round: `A` the baseline, `A2` the baseline once more, whose
             difference to `A` is the noise floor, else the name of a set under trial: `B`, or a ladder's step.
         server: which of the run's server processes served it, from 0.
+        behaviour: name of the old behaviour that its requests ask for; empty for the engine as it is.
     """
 
     index: int
@@ -85,6 +106,7 @@ class BlockInfo(msgspec.Struct, frozen=True, kw_only=True):
     round: int | None = None
     arm: str = ""
     server: int = 0
+    behaviour: str = ""
 
 
 class CachePolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,7 +212,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         status: `running`, `complete`, `partial`, `failed`, or `invalid` where a recipe that was on was never
-            called; `error` says why.
+            called or the baseline never acted; `error` says why.
+        baseline: the old behaviour that the run, or a trial's baseline, was asked for; None for none.
         warnings: what happened while the run was made; analysis_warnings: what its analysis found, replaced by
             the next analysis.
         attached_to: URL of the server that somebody else started; empty for one that the run started.
@@ -208,6 +231,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     workload: WorkloadInfo | None = None
     cache_policy: CachePolicy | None = None
     recipes: list[RecipeUse] = []
+    baseline: BaselineUse | None = None
     blocks: list[BlockInfo] = []
     collectors: list[CollectorInfo] = []
     clocks: list[ClockEvidence] = []
@@ -224,6 +248,11 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     def on_gpu(self) -> bool:
         """Whether the model ran on a GPU; what other tools recorded did."""
         return self.engine is None or self.engine.device != "cpu"
+
+    @property
+    def baseline_told(self) -> str:
+        """The old behaviour that was asked for, for people: `baseline pil (PIL and numpy)`; empty for none."""
+        return f"baseline {self.baseline.name} ({self.baseline.title})" if self.baseline else ""
 
     @property
     def all_warnings(self) -> list[str]:

@@ -76,7 +76,7 @@ class SuggestionsResult(msgspec.Struct, frozen=True, kw_only=True):
         requests, sampled_requests: how many there are, and how many of them or of their like were sampled.
         together: all suggestions that can be on at once; None where there is none.
         command: tries them all.
-        reason: why nothing could be concluded; empty where something could.
+        reason: why nothing is suggested; empty where something is, or where nothing would save anything.
     """
 
     family: str

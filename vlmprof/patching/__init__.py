@@ -5,13 +5,14 @@ Standard library and `vlmprof.model` alone: this package is loaded into the serv
 
 from vlmprof.patching.effects import Adds, Diagnosis, Effect, Removes, SendsLess
 from vlmprof.patching.family import Family, family_of
+from vlmprof.patching.fits import Fits
 from vlmprof.patching.launch import Launch
+from vlmprof.patching.old_behaviour import OldBehaviour
 from vlmprof.patching.patch import Original, Patch, fingerprint
 from vlmprof.patching.patch_set import PatchCounts, PatchedCall, PatchSet
 from vlmprof.patching.recipe import (
     Earlier,
     Exactness,
-    Fits,
     Need,
     Recipe,
     Standing,
@@ -30,6 +31,7 @@ __all__ = [
     "Fits",
     "Launch",
     "Need",
+    "OldBehaviour",
     "Original",
     "Patch",
     "PatchCounts",

@@ -36,6 +36,8 @@ class Patch:
             must be understood by the next process after the recipe was switched off.
         earlier: the original as earlier versions have it, where its parameters are others; the replacement
             takes those too.
+        shows_use: False where the engine calls it with every request, whatever became of the recipe's other
+            patches: that it was called does not show that the recipe acted.
     """
 
     target: str
@@ -44,6 +46,7 @@ class Patch:
     fingerprints: tuple[str, ...]
     follows_switch: bool = True
     earlier: tuple[Original, ...] = ()
+    shows_use: bool = True
 
     @property
     def module(self) -> str:

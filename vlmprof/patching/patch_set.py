@@ -91,7 +91,7 @@ class PatchSet:
 
     Args:
         leaving_out: numbers and families of recipes whose patches are not installed.
-        ledger: also counts every call and failure on behalf of the recipes that were on.
+        ledger: also counts, on behalf of the recipes that were on, calls that show their use and all failures.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ def _replaced(
         if not (active or always):
             return original(*args, **kwargs)
         counter.add_call()
-        if ledger is not None:
+        if ledger is not None and patch.shows_use:
             ledger.add_calls(active)
         patched = PatchedCall(original, active)
         try:

@@ -7,7 +7,9 @@ from enum import StrEnum
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.patching.effects import Diagnosis
 from vlmprof.patching.family import Family
+from vlmprof.patching.fits import Fits
 from vlmprof.patching.launch import Launch
+from vlmprof.patching.old_behaviour import OldBehaviour
 from vlmprof.patching.patch import Patch
 
 
@@ -46,15 +48,6 @@ class Standing:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fits:
-    """Versions of a distribution that a recipe was written for: at_least <= version < below."""
-
-    distributions: tuple[str, ...]
-    at_least: str
-    below: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
     """A recipe's row for one family as it is in earlier versions of the engine.
@@ -89,8 +82,8 @@ class Recipe:
         patches: of each family; absent where no change of ours is left to make: `standing` says why.
         earlier: rows of families whose engine was another one; `as_in` of `versions` puts them in their place.
         launch: for a recipe that is switched by restart, how a server with it is started.
-        baseline: for a recipe that an engine has upstream, how a server with the old behaviour is started,
-            by the family that it is old for.
+        baseline: for a recipe that an engine has upstream, the old behaviour, by the family that it is old for.
+        no_baseline: why another family has none, where that is known.
     """
 
     number: int
@@ -110,7 +103,8 @@ class Recipe:
     patches: Mapping[Family, tuple[Patch, ...]] = field(default_factory=dict)
     earlier: Mapping[Family, Earlier] = field(default_factory=dict)
     launch: PrepareLaunch | None = None
-    baseline: Mapping[Family, Launch] = field(default_factory=dict)
+    baseline: Mapping[Family, OldBehaviour] = field(default_factory=dict)
+    no_baseline: Mapping[Family, str] = field(default_factory=dict)
 
     def fits_for(self, family: Family) -> tuple[Fits, ...]:
         """Versions that the patches of a family were written for; empty where it has none."""

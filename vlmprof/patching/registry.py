@@ -18,7 +18,7 @@ def load_recipes(versions: Versions | None = None) -> dict[int, Recipe]:
     """Every recipe that an installed package offers, by number, in order, as it stands in an engine.
 
     Args:
-        versions: of the engine and its libraries; None for those of this interpreter.
+        versions: of the engine and its libraries, installed or a run's; None for those of this interpreter.
 
     Raises:
         RecipeMisfit: two packages offer the same number.
@@ -51,6 +51,18 @@ def narrowed(recipes: Mapping[int, Recipe], *families: Family) -> dict[int, Reci
         number: replace(recipe, needs=tuple(need for need in recipe.needs if needed(need, recipe)))
         for number, recipe in recipes.items()
     }
+
+
+def with_needs(numbers: Iterable[int], recipes: Mapping[int, Recipe]) -> frozenset[int]:
+    """A set of recipes with all that they need, directly or not; numbers of other recipes are left out."""
+    closed: set[int] = set()
+    waiting = list(numbers)
+    while waiting:
+        number = waiting.pop()
+        if number not in closed and number in recipes:
+            closed.add(number)
+            waiting += recipes[number].needs
+    return frozenset(closed)
 
 
 def parse_numbers(text: str, recipes: Mapping[int, Recipe]) -> tuple[int, ...]:

@@ -3,11 +3,14 @@
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+from vlmprof.errors import RecipeMisfit
 from vlmprof.patching.family import Family
 from vlmprof.patching.ledger import LEDGER_VARIABLE, CallLedger
 from vlmprof.patching.patch_set import PatchSet
+from vlmprof.patching.recipe import Recipe, Switching
 from vlmprof.patching.registry import load_recipes
 from vlmprof.patching.selection import Selection, select
 from vlmprof.patching.source import InstalledSource
@@ -26,13 +29,15 @@ def start(text: str) -> PatchSet:
 
     Raises:
         UsageError: no recipe has one of the numbers.
-        RecipeMisfit: numbers that cannot be applied exactly as meant: the engine must not start without them.
+        RecipeMisfit: numbers that cannot be applied exactly as meant, or not any more: the engine must not start
+            without them.
     """
     installed = InstalledSource()
     recipes = load_recipes(installed)
     named = os.environ.get(FAMILY_VARIABLE)
     families = (Family[named],) if named else tuple(Family)
     selection = select(text, recipes, families, installed)
+    _check_live(recipes[number] for number in selection.numbers)
     patches = PatchSet(
         [recipes[number] for number in selection.numbers],
         _switch(selection),
@@ -43,6 +48,16 @@ def start(text: str) -> PatchSet:
     patches.apply()
     _say(selection)
     return patches
+
+
+def _check_live(recipes: Iterable[Recipe]) -> None:
+    """Raise `RecipeMisfit` for a recipe that takes part in a server's start, which is over."""
+    for recipe in recipes:
+        if recipe.switching is Switching.RESTART:
+            raise RecipeMisfit(
+                f"recipe {recipe.number} ({recipe.slug}) is in how a server is started, and this one has been",
+                hint=f"leave it out; `vlmprof recipes show {recipe.number}` says what the server is started with",
+            )
 
 
 def _switch(selection: Selection) -> RecipeSwitch:

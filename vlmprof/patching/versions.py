@@ -1,14 +1,15 @@
 """Whether a recipe was written for what is installed: versions, parameters and source of what it replaces."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from vlmprof.errors import RecipeMisfit
 from vlmprof.patching.family import Family
+from vlmprof.patching.fits import Fits
 from vlmprof.patching.patch import absent, check_known
-from vlmprof.patching.recipe import Earlier, Fits, Recipe
+from vlmprof.patching.recipe import Earlier, Recipe
 from vlmprof.patching.source import InstalledSource
 
 _Row = TypeVar("_Row")
@@ -17,7 +18,18 @@ _Row = TypeVar("_Row")
 class Versions(Protocol):
     """Versions of distributions: of what is installed, or of what a run was made with."""
 
-    def version(self, distributions: Sequence[str]) -> tuple[str, str] | None: ...
+    def version(self, distributions: Sequence[str]) -> tuple[str, str] | None:
+        """Name and version of the first of several distributions that is known; None where none is."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedVersions:
+    """Versions that somebody wrote down: distribution -> version."""
+
+    packages: Mapping[str, str]
+
+    def version(self, distributions: Sequence[str]) -> tuple[str, str] | None:
+        return next(((name, self.packages[name]) for name in distributions if name in self.packages), None)
 
 
 def as_in(recipe: Recipe, versions: Versions) -> Recipe:
@@ -45,7 +57,7 @@ def _with_rows(
 
 def _holds(fits: Fits, versions: Versions) -> bool:
     found = versions.version(fits.distributions)
-    return found is not None and _is_within(fits, found[1])
+    return found is not None and is_within(fits, found[1])
 
 
 def check_recipe(recipe: Recipe, family: Family, installed: InstalledSource) -> None:
@@ -88,7 +100,7 @@ def _check(recipe: Recipe, fits: Fits, installed: InstalledSource) -> str:
             hint=f"run vlmprof in the environment of {fits.distributions[0]}",
         )
     name, version = found
-    if not _is_within(fits, version):
+    if not is_within(fits, version):
         raise RecipeMisfit(
             f"recipe {recipe.number} fits {name} {fits.at_least} up to, not including, {fits.below}; "
             f"{version} is installed",
@@ -97,7 +109,35 @@ def _check(recipe: Recipe, fits: Fits, installed: InstalledSource) -> str:
     return f"{name} {version}"
 
 
-def _is_within(fits: Fits, version: str) -> bool:
+def why_unfit(recipe: Recipe, family: Family, versions: Versions) -> str:
+    """What a recipe was written for and what is there, where that differs; empty where it fits.
+
+    A distribution whose version is not known is taken to fit: it was not written down.
+    """
+    for fits in recipe.fits_for(family):
+        found = versions.version(fits.distributions)
+        if found is not None and not is_within(fits, found[1]):
+            spans = " or ".join(_spans(recipe, family, fits))
+            return f"written for {found[0]} {spans}, not {found[1]}"
+    return ""
+
+
+def _spans(recipe: Recipe, family: Family, fits: Fits) -> Iterator[str]:
+    """Versions of a distribution that some row of a family fits, as a requirement names them, oldest first."""
+    earlier = recipe.earlier.get(family)
+    rows = (*recipe.fits_for(family), *(earlier.fits if earlier is not None and earlier.patches else ()))
+    same = {(each.at_least, each.below) for each in rows if each.distributions == fits.distributions}
+    joined: list[tuple[str, str]] = []
+    for at_least, below in sorted(same, key=lambda span: _numbers(span[0])):
+        if joined and joined[-1][1] == at_least:
+            joined[-1] = (joined[-1][0], below)
+        else:
+            joined.append((at_least, below))
+    return (f">={at_least},<{below}" for at_least, below in joined)
+
+
+def is_within(fits: Fits, version: str) -> bool:
+    """Whether a version is one of those; what follows its release numbers does not count."""
     return _numbers(fits.at_least) <= _numbers(version) < _numbers(fits.below)
 
 

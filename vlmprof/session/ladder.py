@@ -11,8 +11,9 @@ from vlmprof.model.ladder import LadderResult, LadderStep
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.patching import Family
 from vlmprof.patching.registry import load_recipes, narrowed
-from vlmprof.patching.selection import ALL, select
+from vlmprof.patching.selection import ALL
 from vlmprof.patching.source import InstalledSource
+from vlmprof.session.baseline import choose_baseline, select_today
 from vlmprof.session.compare import compare_arms
 from vlmprof.session.ladder_plan import LadderPlan, plan_ladder
 from vlmprof.session.options import Progress, RunOptions
@@ -59,7 +60,8 @@ def _plan(options: LadderOptions) -> tuple[Family, LadderPlan]:
     family = family_of_model(described_by_hub(resolve_model(run.model), engine))
     installed = InstalledSource(engine.search_path)
     recipes = narrowed(load_recipes(installed), family)
-    selection = select(run.recipes.strip() or ALL, recipes, [family], installed)
+    old = choose_baseline(run.baseline, family, recipes, installed) if run.baseline else None
+    selection = select_today(run.recipes.strip() or ALL, old, recipes, family, installed)
     plan = plan_ladder(
         family,
         selection.numbers,
@@ -67,6 +69,7 @@ def _plan(options: LadderOptions) -> tuple[Family, LadderPlan]:
         refused=selection.refused,
         order=options.order,
         ablate=options.ablate,
+        today=old.number if old else None,
     )
     if not plan.trial:
         raise RecipeMisfit(
@@ -95,6 +98,8 @@ def _result(folder: RunFolder, family: Family, plan: LadderPlan, run: RunOptions
         paper_table=plan.table.title if plan.table else "",
         rounds=run.rounds or usual.rounds,
         requests_per_block=(run.per_block or usual.requests_per_block) * run.concurrency,
+        baseline=folder.read_info().baseline,
+        notes=plan.notes,
         steps=[measured(step) for step in plan.steps],
         ablations=[measured(step) for step in plan.ablations],
     )

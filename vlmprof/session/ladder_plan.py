@@ -1,7 +1,7 @@
 """The rows of a ladder: which recipes come on with which, which cannot, and why."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -22,11 +22,13 @@ class LadderPlan:
 
     Attributes:
         table: the paper's, where its order is followed.
+        notes: what people should know of the rows.
     """
 
     table: PaperTable | None
     steps: list[LadderStep]
     ablations: list[LadderStep]
+    notes: list[str] = field(default_factory=list)
 
     @property
     def trial(self) -> dict[str, str]:
@@ -43,6 +45,7 @@ def plan_ladder(
     refused: Mapping[int, str],
     order: Sequence[Sequence[int]] = (),
     ablate: bool = False,
+    today: int | None = None,
 ) -> LadderPlan:
     """Rows in the paper's order or another one; recipes that neither names follow one by one.
 
@@ -50,23 +53,60 @@ def plan_ladder(
         chosen: recipes that may be on together.
         refused: why each other recipe is not among them.
         order: groups of recipes to add instead of the paper's rows.
+        today: number of the recipe that is the engine as it is, where the ladder starts from an old behaviour;
+            it has a row of its own unless `order` says otherwise, and every other one comes on with it or later.
     """
     table = None if order else _TABLES.get(family)
-    paper_rows = list(table.rows[1:]) if table else [None] * len(order)
-    groups = [tuple(row.recipes) for row in table.rows[1:]] if table else [tuple(group) for group in order]
-    named = {number for group in groups for number in group}
-    groups += [(number,) for number in chosen if number not in named]
+    rows: list[_Row] = [(tuple(row.recipes), row) for row in table.rows[1:]] if table else []
+    rows += [(tuple(group), None) for group in order]
+    if today is not None:
+        chosen = [today, *chosen]
+        recipes = _all_needing(today, recipes)
+        refused = {**refused, **_clashing(today, recipes)}
+        rows = _with_row_of(today, rows)
+    named = {number for group, _ in rows for number in group}
+    rows += [((number,), None) for number in chosen if number not in named]
     building = _Building(chosen, recipes, refused)
-    for group in groups:
+    for group, _ in rows:
         building.add(group)
-    steps = [
-        _with_paper(step, table, row)
-        for step, row in zip(
-            building.steps, [*paper_rows, *[None] * (len(groups) - len(paper_rows))], strict=True
-        )
-    ]
-    ablations = [_without(number, building.on, recipes) for number in building.on] if ablate else []
-    return LadderPlan(table, steps, _with_shared_arms(ablations, steps))
+    steps = [_with_paper(step, table, row) for step, (_, row) in zip(building.steps, rows, strict=True)]
+    ablated = [number for number in building.on if number != today] if ablate else []
+    ablations = [_without(number, building.on, recipes) for number in ablated]
+    notes = [_NO_ABLATION.format(today)] if ablate and today is not None else []
+    return LadderPlan(table, steps, _with_shared_arms(ablations, steps), notes)
+
+
+_Row = tuple[tuple[int, ...], PaperRow | None]
+_NO_ABLATION = (
+    "no row leaves out recipe {0}: it is the engine as it is, which the others are written for; without it there "
+    "is the baseline"
+)
+
+
+def _all_needing(today: int, recipes: Mapping[int, Recipe]) -> dict[int, Recipe]:
+    """The recipes as they are on top of an old behaviour: each needs the one that is the engine as it is."""
+    return {
+        number: replace(recipe, needs=() if number == today else (*recipe.needs, today))
+        for number, recipe in recipes.items()
+    }
+
+
+def _clashing(today: int, recipes: Mapping[int, Recipe]) -> dict[int, str]:
+    """Recipes that could act on the old behaviour alone, which no row of a ladder is."""
+    return {
+        number: f"conflicts with recipe {today}, which is the engine as it is and on in every row"
+        for number, recipe in recipes.items()
+        if today in recipe.conflicts
+    }
+
+
+def _with_row_of(today: int, rows: list[_Row]) -> list[_Row]:
+    """A row of its own for the engine as it is, before the paper's that names it; first where none does."""
+    places = [place for place, (group, _) in enumerate(rows) if today in group]
+    if places and (rows[places[0]][1] is None or rows[places[0]][0] == (today,)):
+        return rows
+    place = places[0] if places else 0
+    return [*rows[:place], ((today,), None), *rows[place:]]
 
 
 @dataclass(slots=True)
@@ -81,7 +121,7 @@ class _Building:
     steps: list[LadderStep] = field(default_factory=list)
 
     def add(self, group: tuple[int, ...]) -> None:
-        self.waiting += [number for number in group if number in self.chosen]
+        self.waiting += [number for number in group if number in self.chosen and number not in self.on]
         added = self._ready()
         self.steps.append(
             LadderStep(

@@ -18,7 +18,6 @@ from vlmprof.session.options import Progress, RunOptions
 from vlmprof.session.prepare import Prepared
 from vlmprof.workload.chat import ChatOptions, ChatRequest, chat_request
 from vlmprof.workload.client import ChatClient
-from vlmprof.workload.images import ImageSource
 from vlmprof.workload.schedule import WARM_UP_BLOCK, Block, ClosedLoop, Load, OpenLoop
 
 _DEATH_WAIT_S = 5.0
@@ -45,7 +44,7 @@ def measure(prepared: Prepared, server: ServedEngine, journal: Journal, progress
             for position, block in enumerate(prepared.blocks, 1):
                 progress.step(f"{_title(block)}, {position} of {len(prepared.blocks)}")
                 # Made before the block: generating an image beside a request would slow that request down.
-                requests = _requests(prepared.images, block, chat)
+                requests = _requests(prepared, block, chat)
                 switch.set(block.recipes)
                 with journal.step(_title(block)), _watched(block, prepared.collectors):
                     ended = _Ended(journal, progress, block)
@@ -58,12 +57,17 @@ def measure(prepared: Prepared, server: ServedEngine, journal: Journal, progress
             runner.run(client.__aexit__(None, None, None))
 
 
-def _requests(images: ImageSource, block: Block, chat: ChatOptions) -> list[ChatRequest]:
+def _requests(prepared: Prepared, block: Block, chat: ChatOptions) -> list[ChatRequest]:
     """The requests of a block; the baseline's second arm shows the same pictures with other pixels.
 
     A request's number is that of its content: those of two arms that are to get the same reply share it.
     """
-    of_block = replace(chat, run_token=f"{chat.run_token}-{block.index - WARM_UP_BLOCK}")
+    old, images = prepared.plan.old, prepared.images
+    of_block = replace(
+        chat,
+        run_token=f"{chat.run_token}-{block.index - WARM_UP_BLOCK}",
+        extra=old.fields(block.behaviour) if old else {},
+    )
     picture = images.repeated if block.arm == REPEAT_ARM else images.__getitem__
     numbers = range(block.first_content, block.first_content + block.request_count)
     return [chat_request(of_block, number, [picture(number)]) for number in numbers]

@@ -44,6 +44,7 @@ class RunOptions:
         python: interpreter that has the engine.
         keep_reports: keep nsys's own reports, which hold the server's environment.
         recipes: on throughout, `1,2,8`, `all` or `exact`; in a trial, the baseline.
+        baseline: name of an old behaviour that the engine is asked for: throughout, or in a trial by its baseline.
         trial: arms to compare with the baseline inside one server, name -> recipes.
         resume: go on with the run of the same plan in `out`, if one was cut off there.
         rounds, per_block: how often each arm of a trial is measured, with how many requests each time per client;
@@ -73,6 +74,7 @@ class RunOptions:
     overwrite: bool = False
     resume: bool = False
     recipes: str = ""
+    baseline: str = ""
     trial: Mapping[str, str] = field(default_factory=dict)
     rounds: int | None = None
     per_block: int | None = None

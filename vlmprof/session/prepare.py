@@ -42,7 +42,8 @@ _CACHE_NOTE = (
     "the prefix cache can answer it; the engine's caches are on, as its users run them"
 )
 _TRIAL_CACHE_NOTE = (
-    "; arms of a trial send the same requests, but share no cache entry: its keys name the recipes"
+    "; arms of a trial send the same requests, but share no cache entry: its keys name the recipes and what a "
+    "request asks the processor for"
 )
 _LOAD_CACHE_NOTE = "the load command decides which images and prompts repeat"
 
@@ -131,6 +132,7 @@ def _plan_blocks(options: RunOptions, plan: RecipePlan) -> list[Block]:
         concurrency=options.concurrency,
         seed=options.seed,
         recipes=plan.baseline,
+        behaviour=plan.behaviour,
     )
     if not options.trial:
         return blocks
@@ -146,6 +148,7 @@ def _plan_blocks(options: RunOptions, plan: RecipePlan) -> list[Block]:
         seed=options.seed,
         after=blocks,
         alternate=plan.alternates,
+        behaviour=plan.behaviour,
     )
 
 
@@ -189,6 +192,7 @@ def first_info(prepared: Prepared, command: list[str]) -> RunInfo:
         ),
         collectors=prepared.infos,
         recipes=prepared.plan.uses(),
+        baseline=prepared.plan.old.use() if prepared.plan.old else None,
         blocks=planned_blocks(prepared.blocks),
     )
 

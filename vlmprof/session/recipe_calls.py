@@ -9,6 +9,7 @@ from vlmprof.model.process import Process
 from vlmprof.model.run_info import RecipeUse, RunInfo
 from vlmprof.patching.ledger import read_ledgers
 from vlmprof.patching.registry import load_recipes
+from vlmprof.session.engine_of_run import versions_of
 
 
 def counted_uses(raw: Path, planned: list[RecipeUse], processes: list[Process]) -> list[RecipeUse]:
@@ -35,7 +36,7 @@ def _added(use: RecipeUse, role: str, calls: int, failures: int) -> RecipeUse:
 
 def never_called(info: RunInfo) -> list[RecipeUse]:
     """Recipes that were on and whose replacements nobody called: what was measured is not what was meant."""
-    live = {number for number, recipe in load_recipes().items() if recipe.patches}
+    live = {number for number, recipe in load_recipes(versions_of(info)).items() if recipe.patches}
     return [use for use in info.recipes if use.number in live and not any(use.calls.values())]
 
 

@@ -14,10 +14,10 @@ from vlmprof.model.run_info import ModelInfo, RecipeUse
 from vlmprof.patching import SWITCH_VARIABLE, Family, Launch, Recipe, Switching, family_of
 from vlmprof.patching.ledger import LEDGER_VARIABLE
 from vlmprof.patching.registry import load_recipes
-from vlmprof.patching.selection import Selection, select
 from vlmprof.patching.served import FAMILY_VARIABLE
 from vlmprof.patching.source import InstalledSource
 from vlmprof.plugin import RECIPES_VARIABLE
+from vlmprof.session.baseline import Baseline, choose_baseline, select_beside, select_today
 from vlmprof.session.options import RunOptions
 from vlmprof.session.recipe_path import make_recipe_path
 
@@ -28,10 +28,13 @@ class RecipePlan:
 
     Attributes:
         family: None where no recipes were asked for.
-        arms: name -> live recipes that are on in it; the baseline `A` always.
+        arms: name -> recipes that are on in it, those that take part in a server's start included; the baseline
+            `A` always.
         recipes: every recipe that is on in some arm.
         launches: arm -> how its server is started with those recipes that take part in its start.
         refused: number -> why it was left out of `all` or `exact`.
+        old: the old behaviour that the baseline `A` and every block outside a trial is asked for; other arms are
+            the engine as it is.
     """
 
     family: Family | None = None
@@ -39,6 +42,12 @@ class RecipePlan:
     recipes: tuple[Recipe, ...] = ()
     launches: Mapping[str, Launch] = field(default_factory=lambda: {BASELINE_ARM: Launch()})
     refused: Mapping[int, str] = field(default_factory=dict)
+    old: Baseline | None = None
+
+    @property
+    def behaviour(self) -> str:
+        """Name of the old behaviour; empty where the engine is asked for none."""
+        return self.old.name if self.old else ""
 
     @property
     def baseline(self) -> tuple[int, ...]:
@@ -93,13 +102,16 @@ def plan_recipes(options: RunOptions, model: ModelInfo, engine: VllmInstallation
         RecipeMisfit: a set cannot be applied exactly as meant to this engine and model.
     """
     texts = {BASELINE_ARM: options.recipes, **options.trial}
-    if not any(text.strip() for text in texts.values()):
+    if not any(text.strip() for text in (*texts.values(), options.baseline)):
         return RecipePlan()
     family = family_of_model(described_by_hub(model, engine))
     installed = InstalledSource(engine.search_path)
     recipes = load_recipes(installed)
+    old = _old_behaviour(options, family, recipes, installed)
     chosen = {
-        arm: select(text, recipes, [family], installed) if text.strip() else Selection(())
+        arm: select_beside(old, text, recipes, family, installed)
+        if old is not None and arm == BASELINE_ARM
+        else select_today(text, old, recipes, family, installed)
         for arm, text in texts.items()
     }
     taken = tuple(recipes[number] for number in sorted({n for each in chosen.values() for n in each.numbers}))
@@ -107,16 +119,34 @@ def plan_recipes(options: RunOptions, model: ModelInfo, engine: VllmInstallation
     launches = {number: recipe.launch() for number, recipe in restarting.items() if recipe.launch is not None}
     return RecipePlan(
         family=family,
-        arms={
-            arm: tuple(number for number in each.numbers if number not in restarting)
-            for arm, each in chosen.items()
-        },
+        arms={arm: each.numbers for arm, each in chosen.items()},
         recipes=taken,
         launches={
-            arm: _joined(launches[number] for number in each.numbers if number in launches)
+            arm: _joined(
+                (
+                    *(launches[number] for number in each.numbers if number in launches),
+                    old.launch if old else Launch(),
+                )
+            )
             for arm, each in chosen.items()
         },
         refused={number: reason for each in chosen.values() for number, reason in each.refused.items()},
+        old=old,
+    )
+
+
+def _old_behaviour(
+    options: RunOptions, family: Family, recipes: Mapping[int, Recipe], installed: InstalledSource
+) -> Baseline | None:
+    if not options.baseline:
+        return None
+    return choose_baseline(
+        options.baseline,
+        family,
+        recipes,
+        installed,
+        load_command=options.load_command,
+        engine_args=options.engine_args,
     )
 
 

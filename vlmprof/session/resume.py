@@ -36,6 +36,7 @@ def planned_blocks(blocks: list[Block]) -> list[BlockInfo]:
             round=block.round,
             arm=block.arm,
             server=block.server,
+            behaviour=block.behaviour,
         )
         for block in blocks
     ]

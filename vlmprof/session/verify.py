@@ -3,7 +3,7 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from vlmprof.errors import EngineFailed
 from vlmprof.model.run_info import ModelInfo
 from vlmprof.model.verification import ProcessorCheck, ServerCheck, Verification
 from vlmprof.patching import Family, Recipe
-from vlmprof.patching.registry import load_recipes, narrowed
+from vlmprof.patching.registry import load_recipes, narrowed, with_needs
 from vlmprof.patching.selection import select
 from vlmprof.patching.source import InstalledSource
 from vlmprof.session.interrupts import ignoring_interrupts, terminate_as_interrupt
@@ -109,19 +109,18 @@ def _subject(options: VerifyOptions) -> _Subject:
     recipes = narrowed(load_recipes(installed), family)
     selection = select(options.recipes, recipes, [family], installed)
     live = [number for number in selection.numbers if recipes[number].patches_for(family)]
-    sets = [tuple(sorted(_with_needs(number, recipes))) for number in live]
-    if len(live) > 1:
-        sets.append(tuple(live))
     skipped = dict(selection.refused) | {
         number: "takes part in how the server is started: compare two runs"
         for number in selection.numbers
         if number not in live
     }
-    return _Subject(model, engine, family, recipes, [list(each) for each in dict.fromkeys(sets)], skipped)
+    return _Subject(model, engine, family, recipes, sets_to_verify(live, recipes), skipped)
 
 
-def _with_needs(number: int, recipes: Mapping[int, Recipe]) -> set[int]:
-    return {number}.union(*(_with_needs(need, recipes) for need in recipes[number].needs))
+def sets_to_verify(numbers: Sequence[int], recipes: Mapping[int, Recipe]) -> list[list[int]]:
+    """Each recipe with what it needs, then all together; each set once."""
+    sets = [tuple(sorted(with_needs([number], recipes))) for number in numbers]
+    return [list(each) for each in dict.fromkeys([*sets, *([tuple(numbers)] if len(numbers) > 1 else [])])]
 
 
 def _check_processor(

@@ -38,7 +38,8 @@ def write_images(folder: Path, named: Path | None) -> VerificationImages:
         FileUnreadable: the user's folder has no files.
     """
     ordinary = _files_of(named) if named is not None else _written(folder, _photographs())
-    odd = _written(folder, _odd_images())
+    photo = Image.open(io.BytesIO(generated_images(1, 2)[0].content)).convert("RGB")
+    odd = _written(folder, odd_images(photo))
     singles = [[path] for path in (*ordinary, *odd)]
     several = [[ordinary[0], odd[0]], ordinary[:3]]
     few = [[ordinary[0]], *([path] for path in odd if path.name in _FOR_SERVERS)]
@@ -67,26 +68,50 @@ def _photographs() -> Iterator[tuple[str, bytes]]:
     yield "portrait.jpg", generated_images(1, 1, width=480, height=640)[0].content
 
 
-def _odd_images() -> Iterator[tuple[str, bytes]]:
-    """Modes, shapes and damage: what a fast path may not treat and what the engine itself refuses."""
-    photo = Image.open(io.BytesIO(generated_images(1, 2)[0].content)).convert("RGB")
+def odd_images(photo: Image.Image) -> Iterator[tuple[str, bytes]]:
+    """Modes, shapes and damage: what a fast path may not treat and what the engine itself refuses.
+
+    Args:
+        photo: an RGB image, which most of them show.
+
+    Returns:
+        Names of files and what is in them.
+    """
+    yield from _odd_modes(photo)
     rotated = Image.Exif()
     rotated[_EXIF_ORIENTATION] = 6
-    yield "gray.jpg", _encoded(photo.convert("L"), "JPEG")
-    yield "cmyk.jpg", _encoded(photo.convert("CMYK"), "JPEG")
     yield "rotated.jpg", _encoded(photo, "JPEG", exif=rotated)
+    yield "progressive.jpg", _encoded(photo, "JPEG", progressive=True)
+    yield "black.png", _encoded(Image.new("RGB", photo.size), "PNG")
+    yield "thin.png", _encoded(photo.resize((700, 9)), "PNG")
+    yield "one-row.png", _encoded(photo.resize((300, 1)), "PNG")
+    yield "one-column.png", _encoded(photo.resize((1, 150)), "PNG")
+    yield "one-pixel.png", _encoded(photo.resize((1, 1)), "PNG")
+    yield "large.jpg", _encoded(photo.resize((3000, 2000)), "JPEG")
+    yield "truncated.jpg", _truncated(_encoded(photo, "JPEG"))
+    yield "truncated.png", _truncated(_encoded(photo, "PNG"))
+    yield "no-image.jpg", b"this is no image"
+
+
+def _odd_modes(photo: Image.Image) -> Iterator[tuple[str, bytes]]:
+    """Colours that are not three bytes, and files with more than one picture."""
+    upside_down = {"save_all": True, "append_images": [photo.rotate(180)]}
+    yield "gray.jpg", _encoded(photo.convert("L"), "JPEG")
+    yield "gray-alpha.png", _encoded(photo.convert("LA"), "PNG")
+    yield "cmyk.jpg", _encoded(photo.convert("CMYK"), "JPEG")
     yield "rgba.png", _encoded(photo.convert("RGBA"), "PNG")
     yield "palette.png", _encoded(photo.quantize(64), "PNG")
     yield "transparent-palette.png", _encoded(photo.quantize(64), "PNG", transparency=0)
     yield "16-bit.png", _encoded(photo.convert("L").convert("I;16"), "PNG")
     yield "one-bit.png", _encoded(photo.convert("1"), "PNG")
-    yield "animated.gif", _encoded(photo, "GIF", save_all=True, append_images=[photo.rotate(180)])
-    yield "black.png", _encoded(Image.new("RGB", photo.size), "PNG")
-    yield "thin.png", _encoded(photo.resize((700, 9)), "PNG")
-    yield "one-pixel.png", _encoded(photo.resize((1, 1)), "PNG")
-    yield "large.jpg", _encoded(photo.resize((3000, 2000)), "JPEG")
-    yield "truncated.jpg", _encoded(photo, "JPEG")[:2000]
-    yield "no-image.jpg", b"this is no image"
+    yield "float.tiff", _encoded(photo.convert("F"), "TIFF")
+    yield "ycbcr.tiff", _encoded(photo.convert("YCbCr"), "TIFF")
+    yield "animated.gif", _encoded(photo, "GIF", **upside_down)
+    yield "animated.png", _encoded(photo, "PNG", **upside_down)
+
+
+def _truncated(content: bytes) -> bytes:
+    return content[: len(content) // 2]
 
 
 def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,8 @@ class Block:
     Attributes:
         recipes: numbers of the recipes that are on.
         round, arm: for a block of a trial, see `vlmprof.workload.trial`.
+        behaviour: the old behaviour that its requests ask for, as `--baseline` names it; empty for the engine
+            as it is.
         first_content: index of the image and prompt of its first request; blocks of two arms with the same
             one send the same requests.
         server: which server process serves it, from 0; all blocks of a trial that is switched live share one.
@@ -36,6 +38,7 @@ class Block:
     arm: str = ""
     first_content: int = 0
     server: int = 0
+    behaviour: str = ""
 
     @property
     def recipe_set(self) -> str:
@@ -44,7 +47,13 @@ class Block:
 
 
 def plan_blocks(
-    requests: int, *, warm_up: int, concurrency: int, seed: int, recipes: tuple[int, ...] = ()
+    requests: int,
+    *,
+    warm_up: int,
+    concurrency: int,
+    seed: int,
+    recipes: tuple[int, ...] = (),
+    behaviour: str = "",
 ) -> list[Block]:
     """Divide a run's requests into a warm-up and interleaved pairs of a control and a profiled block.
 
@@ -65,11 +74,13 @@ def plan_blocks(
         Phase.CONTROL: _shares(requests - requests // 2, pairs),
         Phase.PROFILED: _shares(requests // 2, pairs),
     }
-    blocks = [Block(WARM_UP_BLOCK, Phase.WARM_UP, warm_up, recipes)] if warm_up else []
+    of_all = Block(WARM_UP_BLOCK, Phase.WARM_UP, warm_up, recipes, behaviour=behaviour)
+    blocks = [of_all] if warm_up else []
     sent = warm_up
     for index, phase in enumerate(_interleaved(pairs, seed)):
-        blocks.append(Block(index, phase, left[phase].pop(0), recipes, first_content=sent))
-        sent += blocks[-1].request_count
+        count = left[phase].pop(0)
+        blocks.append(replace(of_all, index=index, phase=phase, request_count=count, first_content=sent))
+        sent += count
     return blocks
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vlmprof.errors import UsageError
-from vlmprof.model.arms import BASELINE_ARM, REPEAT_ARM
+from vlmprof.model.arms import BASELINE_ARM, BASELINE_ARMS, REPEAT_ARM
 from vlmprof.model.request import Phase
 from vlmprof.workload.schedule import WARM_UP_BLOCK, Block
 
@@ -40,6 +40,7 @@ def plan_trial(
     seed: int,
     after: list[Block],
     alternate: bool = False,
+    behaviour: str = "",
 ) -> list[Block]:
     """Blocks of a trial that follow other blocks of the same run.
 
@@ -52,6 +53,7 @@ def plan_trial(
         arms: name -> recipes; has the baseline `A`, and not `A2`.
         after: blocks sent before; indices and contents go on from theirs.
         alternate: each block is served by a server of its own, for recipes that take part in its start.
+        behaviour: the old behaviour that the baseline's requests ask for; those of other arms do not.
 
     Raises:
         UsageError: fewer than two rounds, or no requests in a block.
@@ -61,31 +63,43 @@ def plan_trial(
             f"{rounds} rounds of {requests_per_block} requests are no comparison",
             hint=f"--rounds from {_FEWEST_ROUNDS}, --per-block from 1",
         )
-    trial = _Trial({**arms, REPEAT_ARM: arms[BASELINE_ARM]}, requests_per_block, after)
+    settings = {
+        arm: _Setting(recipes, behaviour if arm in BASELINE_ARMS else "")
+        for arm, recipes in {**arms, REPEAT_ARM: arms[BASELINE_ARM]}.items()
+    }
+    trial = _Trial(settings, requests_per_block, after)
     if not alternate:
-        for recipes in dict.fromkeys(arms.values()):
-            trial.warm_up(recipes)
+        for setting in dict.fromkeys(settings.values()):
+            trial.warm_up(setting)
     rng = np.random.default_rng([seed, 1])
     for number in range(rounds):
-        trial.add_round(number, rng.permutation(list(trial.sets)).tolist(), alternate=alternate)
+        trial.add_round(number, rng.permutation(list(settings)).tolist(), alternate=alternate)
     return trial.blocks
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What an arm stands for: recipes that are on, and the old behaviour that is asked for."""
+
+    recipes: tuple[int, ...]
+    behaviour: str
 
 
 class _Trial:
     """Blocks as they are planned, with the contents and indices that come next."""
 
-    def __init__(
-        self, sets: Mapping[str, tuple[int, ...]], requests_per_block: int, after: list[Block]
-    ) -> None:
-        self.sets = sets
+    def __init__(self, settings: Mapping[str, _Setting], requests_per_block: int, after: list[Block]) -> None:
+        self._settings = settings
         self.blocks: list[Block] = []
         self._requests_per_block = requests_per_block
         self._index = max((block.index for block in after), default=-1) + 1
         self._content = sum(block.request_count for block in after)
         self._server = 0
 
-    def warm_up(self, recipes: tuple[int, ...]) -> None:
-        block = Block(WARM_UP_BLOCK, Phase.WARM_UP, _WARM_UP_REQUESTS, recipes)
+    def warm_up(self, setting: _Setting) -> None:
+        block = Block(
+            WARM_UP_BLOCK, Phase.WARM_UP, _WARM_UP_REQUESTS, setting.recipes, behaviour=setting.behaviour
+        )
         self.blocks.append(replace(block, first_content=self._content, server=self._server))
         self._content += _WARM_UP_REQUESTS
 
@@ -95,17 +109,18 @@ class _Trial:
         for arm in arms:
             if alternate:
                 self._server += 1
-                self.warm_up(self.sets[arm])
+                self.warm_up(self._settings[arm])
             self.blocks.append(
                 Block(
                     self._index,
                     Phase.CONTROL,
                     self._requests_per_block,
-                    self.sets[arm],
+                    self._settings[arm].recipes,
                     round=number,
                     arm=arm,
                     first_content=contents,
                     server=self._server,
+                    behaviour=self._settings[arm].behaviour,
                 )
             )
             self._index += 1

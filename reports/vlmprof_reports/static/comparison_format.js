@@ -52,5 +52,6 @@ export function sideName(side) {
 }
 
 export function recipesOf(side) {
-  return side.recipe_set ? `recipes ${side.recipe_set}` : "no recipes";
+  const recipes = side.recipe_set ? `recipes ${side.recipe_set}` : "no recipes";
+  return side.behaviour ? `baseline ${side.behaviour}, ${recipes}` : recipes;
 }

@@ -137,6 +137,12 @@ export function environmentSection() {
         ]
       : [],
     Workload: workload ? workloadFacts(workload, info.cache_policy) : [],
+    Baseline: info.baseline
+      ? [
+          [info.baseline.name, `${info.baseline.title}, as before recipe ${info.baseline.recipe}`],
+          ["acted", `in ${info.baseline.acted} of ${info.baseline.asked} requests that asked for it`],
+        ]
+      : [],
     Recipes: info.recipes.map((recipe) => [
       `${recipe.number} ${recipe.slug}`,
       Object.entries(recipe.calls)

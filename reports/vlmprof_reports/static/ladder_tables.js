@@ -13,6 +13,7 @@ export function head() {
     ladder.family,
     info.engine ? `${info.engine.name} ${info.engine.version} on ${info.engine.device}` : null,
     info.host.gpus.map((gpu) => gpu.name).join(", ") || `${info.host.cpu}, ${info.host.cores} cores, no GPU`,
+    ladder.baseline ? `baseline ${ladder.baseline.name} (${ladder.baseline.title}), + ${ladder.baseline.recipe} the engine as it is` : null,
     `${ladder.rounds} rounds of ${ladder.requests_per_block} requests a row`,
   ];
   return el(
@@ -93,7 +94,7 @@ function columnsOf(metric) {
   const withPaper = ladder.steps.some((step) => step.paper);
   const isTtft = metric.metric === "ttft_p50";
   return [
-    { head: "", text: true, cell: ({ step }) => (step ? el("b", { title: step.title }, step.title) : "baseline") },
+    { head: "", text: true, cell: ({ step }) => (step ? el("b", { title: step.title }, step.title) : baselineName()) },
     { head: metric.unit, cell: ownValue },
     { head: "ratio", cell: ({ step, ours }) => (step ? formatRatio(ours?.value) : "1.000") },
     { head: "95% interval", cell: ({ ours }) => (ours ? `${formatRatio(ours.low)} to ${formatRatio(ours.high)}` : "") },
@@ -102,6 +103,10 @@ function columnsOf(metric) {
     ...(isTtft ? [{ head: "texts equal", cell: ({ step }) => equalTexts(step) }] : []),
     { head: "verdict", text: true, cell: verdict },
   ];
+}
+
+function baselineName() {
+  return ladder.baseline ? `baseline ${ladder.baseline.name}` : "baseline";
 }
 
 function ownValue({ step, change }) {
@@ -150,8 +155,12 @@ function outputs() {
 
 export function leftOut() {
   const reasons = new Map(ladder.steps.flatMap((step) => Object.entries(step.left_out)));
-  if (!reasons.size) return null;
-  const rows = [...reasons].flatMap(([number, reason]) => [el("dt", {}, `recipe ${number}`), el("dd", {}, reason)]);
+  const notes = ladder.notes ?? [];
+  if (!reasons.size && !notes.length) return null;
+  const rows = [
+    ...[...reasons].map(([number, reason]) => [`recipe ${number}`, reason]),
+    ...notes.map((note) => ["note", note]),
+  ].flatMap(([name, told]) => [el("dt", {}, name), el("dd", {}, told)]);
   return section(
     "left-out",
     "Not on",

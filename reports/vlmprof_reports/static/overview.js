@@ -35,6 +35,7 @@ function facts(info) {
     info.model.name,
     info.engine ? `${info.engine.name} ${info.engine.version} on ${info.engine.device}` : null,
     gpus || `${info.host.cpu}, ${info.host.cores} cores, no GPU`,
+    info.baseline ? `baseline ${info.baseline.name} (${info.baseline.title})` : null,
     recipes ? `recipes: ${recipes}` : "no recipes",
     new Date(info.created_unix_ns / 1e6).toISOString().slice(0, 16).replace("T", " ") + " UTC",
   ].filter(Boolean);
