@@ -160,7 +160,8 @@ def test_a_killed_ladder_goes_on_where_it_was(
     """Killed outright after its first round: the same command keeps that round and measures the other."""
     out = tmp_path / "ladder"
     rows = ["--order", "1,10 8", "--recipes", "1,8,10", "--rounds", 2, "--per-block", 1]
-    arguments = ["ladder", checkpoint, "--out", out, *rows, "--requests", 4, *_QUICK[:2], *ENGINE_ARGS]
+    arguments = ["ladder", checkpoint, "--out", out, *rows, "--requests", 4, "--warmup", 1, *_QUICK[:2]]
+    arguments += ENGINE_ARGS
     killed = start(*arguments)
     killed.wait_for_step("(round 1, ")
     killed.signal(signal.SIGKILL)
@@ -176,6 +177,7 @@ def test_a_killed_ladder_goes_on_where_it_was(
     sent = Counter(request.block for request in requests)
     rounds = [block.index for block in RunFolder(out).read_info().blocks if block.round is not None]
     assert [sent[index] for index in rounds] == [1] * len(rounds)
+    assert RunFolder(out).read_info().workload.warm_up == 1
     ladder = read_ladder(RunFolder(out))
     assert [step.arm for step in ladder.steps] == ["+1,10", "+8"]
     assert all(step.comparison is not None and step.comparison.rounds == 2 for step in ladder.steps)

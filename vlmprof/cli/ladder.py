@@ -38,6 +38,9 @@ def ladder(
     requests: Annotated[
         int, typer.Option(min=4, help="Requests that profile the baseline, for the predictions.")
     ] = 40,
+    warmup: Annotated[
+        int, typer.Option(min=0, help="Requests sent first and left out, once at the server's start.")
+    ] = 4,
     images: Annotated[Path | None, typer.Option(help="Folder of pictures instead of generated ones.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens that each request generates.")] = 16,
     seed: Annotated[int, typer.Option(help="Of generated images and of the order of blocks.")] = 0,
@@ -68,6 +71,7 @@ def ladder(
         command=sys.argv,
         images=images,
         requests=requests,
+        warm_up=warmup,
         max_tokens=max_tokens,
         seed=seed,
         cpu_profiler=cpu_profiler,

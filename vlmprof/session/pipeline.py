@@ -261,7 +261,7 @@ def _not_steady(info: RunInfo, breakdown: BreakdownResult) -> list[str]:
     first, last = format_ns(trend.first_ns), format_ns(trend.last_ns)
     return [
         f"TTFT went from {first} in the first third of the control requests to {last} in the last: the server had "
-        "not settled; let it serve more before it is measured (`vlmprof run --warmup 100`)"
+        "not settled; let it serve more before it is measured (`--warmup 100`)"
     ]
 
 
