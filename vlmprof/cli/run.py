@@ -64,13 +64,13 @@ def run(
         ),
     ] = "",
     ab: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--ab",
             help="Recipes to compare with --recipes (or none) inside the same server: 1,2,8, all or exact.",
             rich_help_panel=_RECIPES,
         ),
-    ] = "",
+    ] = None,
     rounds: Annotated[
         int | None,
         typer.Option(
@@ -153,7 +153,7 @@ def run(
         overwrite=overwrite,
         recipes=recipes,
         baseline=baseline,
-        trial={TRIAL_ARM: ab} if ab else {},
+        trial={} if ab is None else {TRIAL_ARM: ab},
         rounds=rounds,
         per_block=per_block,
         engine_args=engine_args or [],

@@ -135,6 +135,7 @@ def _plan_blocks(options: RunOptions, plan: RecipePlan) -> list[Block]:
         behaviour=plan.behaviour,
     )
     if not options.trial:
+        _check_no_size(options)
         return blocks
     if options.load_command:
         raise UsageError(
@@ -150,6 +151,20 @@ def _plan_blocks(options: RunOptions, plan: RecipePlan) -> list[Block]:
         alternate=plan.alternates,
         behaviour=plan.behaviour,
     )
+
+
+def _check_no_size(options: RunOptions) -> None:
+    """Refuse the size of a trial that is not asked for, which would be passed over without a word."""
+    given = [
+        name
+        for name, value in (("--rounds", options.rounds), ("--per-block", options.per_block))
+        if value is not None
+    ]
+    if given:
+        raise UsageError(
+            f"{' and '.join(given)} without --ab: there is nothing to compare",
+            hint="name the recipes to compare with --ab; how many requests profile is said by --requests",
+        )
 
 
 def chosen_images(options: RunOptions, count: int) -> tuple[ImageSource, list[str]]:

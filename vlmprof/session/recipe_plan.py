@@ -8,18 +8,22 @@ from operator import or_
 from pathlib import Path
 
 from vlmprof.engines.vllm import VllmInstallation, described_by_hub
-from vlmprof.errors import RecipeMisfit
+from vlmprof.errors import RecipeMisfit, UsageError
 from vlmprof.model.arms import BASELINE_ARM
 from vlmprof.model.run_info import ModelInfo, RecipeUse
 from vlmprof.patching import SWITCH_VARIABLE, Family, Launch, Recipe, Switching, family_of
 from vlmprof.patching.ledger import LEDGER_VARIABLE
 from vlmprof.patching.registry import load_recipes
-from vlmprof.patching.served import FAMILY_VARIABLE
+from vlmprof.patching.served import FAMILY_VARIABLE, SAID_VARIABLE
 from vlmprof.patching.source import InstalledSource
 from vlmprof.plugin import RECIPES_VARIABLE
 from vlmprof.session.baseline import Baseline, choose_baseline, select_beside, select_today
 from vlmprof.session.options import RunOptions
 from vlmprof.session.recipe_path import make_recipe_path
+
+_UNSET = dict.fromkeys(
+    (RECIPES_VARIABLE, FAMILY_VARIABLE, SWITCH_VARIABLE, LEDGER_VARIABLE, SAID_VARIABLE), ""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +82,15 @@ class RecipePlan:
     def environment(self, raw: Path, engine: VllmInstallation) -> dict[str, str]:
         """Variables that install the live recipes in the served processes, switched through `raw/switch`.
 
+        What this process's own environment says of recipes is meant for servers that nobody measures: a run has
+        those of its plan alone.
+
         Args:
             raw: the run's folder of captures, which has the switch and gets the ledgers.
         """
         if self.family is None or not self.live:
-            return {}
-        variables = {
+            return dict(_UNSET)
+        variables = _UNSET | {
             RECIPES_VARIABLE: ",".join(str(recipe.number) for recipe in self.live),
             FAMILY_VARIABLE: self.family.name,
             SWITCH_VARIABLE: str((raw / "switch").resolve()),
@@ -98,9 +105,10 @@ def plan_recipes(options: RunOptions, model: ModelInfo, engine: VllmInstallation
     """Choose and check the recipes of a run; imports nothing of the engine.
 
     Raises:
-        UsageError: no recipe has one of the numbers.
+        UsageError: no recipe has one of the numbers, or an arm of the trial is blank or the baseline again.
         RecipeMisfit: a set cannot be applied exactly as meant to this engine and model.
     """
+    _check_named(options.trial)
     texts = {BASELINE_ARM: options.recipes, **options.trial}
     if not any(text.strip() for text in (*texts.values(), options.baseline)):
         return RecipePlan()
@@ -114,6 +122,8 @@ def plan_recipes(options: RunOptions, model: ModelInfo, engine: VllmInstallation
         else select_today(text, old, recipes, family, installed)
         for arm, text in texts.items()
     }
+    if old is None:
+        _check_differing({arm: each.numbers for arm, each in chosen.items()})
     taken = tuple(recipes[number] for number in sorted({n for each in chosen.values() for n in each.numbers}))
     restarting = {recipe.number: recipe for recipe in taken if recipe.switching is Switching.RESTART}
     launches = {number: recipe.launch() for number, recipe in restarting.items() if recipe.launch is not None}
@@ -133,6 +143,30 @@ def plan_recipes(options: RunOptions, model: ModelInfo, engine: VllmInstallation
         refused={number: reason for each in chosen.values() for number, reason in each.refused.items()},
         old=old,
     )
+
+
+def _check_named(trial: Mapping[str, str]) -> None:
+    if any(not text.strip() for text in trial.values()):
+        raise UsageError(
+            "--ab names no recipe",
+            hint="as --ab 1,2,8, --ab exact or --ab all; leave it out to compare nothing",
+        )
+
+
+def _check_differing(arms: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse an arm that is the baseline once more: it would find the baseline's entries in the caches.
+
+    Args:
+        arms: name -> recipes; the baseline's requests ask for the engine as it is, as all others do.
+    """
+    baseline = arms[BASELINE_ARM]
+    for arm, numbers in arms.items():
+        if arm != BASELINE_ARM and numbers == baseline:
+            on = f"recipes {','.join(map(str, numbers))}" if numbers else "no recipes"
+            raise UsageError(
+                f"--ab compares {on} with the same",
+                hint="--ab names what is on in one arm, --recipes what is on in the other: let them differ",
+            )
 
 
 def _old_behaviour(
