@@ -72,16 +72,71 @@ def test_an_interrupt_ends_with_130(
     assert capsys.readouterr().err == "vlmprof: interrupted\n"
 
 
-def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no error of the family is ours to repair: it must not be dressed up."""
+@pytest.mark.parametrize("defect", [ZeroDivisionError, EOFError, BrokenPipeError, OSError])
+def test_a_defect_keeps_its_traceback(
+    defect: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And ends with 70: 1, Python's own and Click's, is a regression to whoever waits for a gate."""
+    assert _end_of(monkeypatch, defect("of ours")) == 70
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"{defect.__name__}: of ours" in err
+    assert err.splitlines()[-1].startswith("vlmprof: this is a defect of vlmprof; please report it")
 
-    def fail(_path: Path) -> RunFolder:
-        raise ZeroDivisionError
 
-    monkeypatch.setattr(RunFolder, "open", fail)
-    monkeypatch.setattr(sys, "argv", ["vlmprof", "report", "run"])
-    with pytest.raises(ZeroDivisionError):
-        cli_main.main()
+_PRINTS_A_LOT = (
+    "import sys\n"
+    "from vlmprof.cli import main, models\n"
+    "from vlmprof.errors import RegressionFound\n"
+    "@main.app.command()\n"
+    "def lines() -> None:\n"
+    "    for number in range(100_000):\n"
+    "        print(number)\n"
+    "    {ending}\n"
+    "sys.argv = ['vlmprof', 'lines']\n"
+    "main.main()\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"), [("pass", 0), ("raise RegressionFound('slower')", 1)], ids=["passes", "fails"]
+)
+def test_a_reader_that_has_seen_enough_leaves_the_exit_code_as_it_is(ending: str, code: int) -> None:
+    """`| head -1` closes the pipe: the gate decides all the same, and nobody hears of the pipe."""
+    program = _PRINTS_A_LOT.format(ending=ending)
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "0\n"
+        process.stdout.close()
+        errors_told = process.stderr.read()
+        assert process.wait(60) == code
+    assert errors_told == ("vlmprof: slower\n" if code else "")
+
+
+@pytest.mark.parametrize("count", [1, 100_000], ids=["at the end", "on the way"])
+def test_an_output_that_cannot_be_written_ends_with_5(count: int) -> None:
+    """A full disk, met when the last lines are flushed, or long before."""
+    program = _PRINTS_A_LOT.format(ending="pass").replace("100_000", str(count))
+    with open("/dev/full", "wb") as full:
+        run = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert run.returncode == 5
+    assert run.stderr.splitlines()[0] == "vlmprof: the output cannot be written: No space left on device"
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("closed", ["--version >&-", "--version 2>&-", "report nowhere 2>/dev/full"])
+def test_a_stream_that_is_closed_or_full_changes_no_exit_code(closed: str) -> None:
+    """As a scheduler starts its jobs."""
+    words = closed.split()
+    command = f'"{sys.executable}" -m vlmprof.cli.main {closed}'
+    run = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert run.returncode == (0 if words[0] == "--version" else 5)
+    assert "Traceback" not in run.stderr
 
 
 def test_the_version_is_printed() -> None:

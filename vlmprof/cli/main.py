@@ -1,6 +1,8 @@
 """`vlmprof`: the commands, and the one place where an error becomes a message and an exit code."""
 
+import os
 import sys
+import traceback
 from typing import Annotated, Any
 
 import typer
@@ -22,17 +24,28 @@ from vlmprof.cli import (
     run,
     suggest,
 )
+from vlmprof.cli.streams import lasting_streams
 from vlmprof.errors import ExitCode, Interrupted, VlmprofError
+
+DEFECT = os.EX_SOFTWARE
+"""Exit code, 70, of an error that is vlmprof's own: no `VlmprofError`, and nobody's to mend but ours."""
+
+_DEFECT = (
+    "vlmprof: this is a defect of vlmprof; please report it with the lines above, the whole command and what "
+    "`vlmprof doctor` prints"
+)
 
 
 class _Commands(TyperGroup):
-    """Typer would end an interrupted command without a word."""
+    """Keeps from Typer what it would end without a word, or with 1, the exit code of a regression."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise Interrupted("interrupted") from error
+        except (EOFError, BrokenPipeError) as error:
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 app = typer.Typer(
@@ -76,22 +89,43 @@ def _common(
 
 def main() -> None:
     """The console script."""
-    for stream in (sys.stdout, sys.stderr):
-        # Where the locale has no box drawing, a question mark does; the result is worth more than its looks.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    with lasting_streams():
+        sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    """Run the command, say what went wrong, and what that is to a script."""
     try:
-        app()
+        return _completed()
     except VlmprofError as error:
         print(f"vlmprof: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"  -> {error.hint}", file=sys.stderr)
-        sys.exit(int(error.exit_code))
+        return int(error.exit_code)
     except KeyboardInterrupt:
         print("vlmprof: interrupted", file=sys.stderr)
-        sys.exit(int(ExitCode.INTERRUPTED))
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(int(ExitCode.OK))
+        return int(ExitCode.INTERRUPTED)
+    except Exception:  # noqa: BLE001 - Python's own exit code for it, 1, is a regression to whoever waits for a gate
+        traceback.print_exc()
+        print(_DEFECT, file=sys.stderr)
+        return DEFECT
+
+
+def _completed() -> int:
+    """The exit code of the command as Typer has it, with all of its output written.
+
+    Raises:
+        FileUnreadable: the output cannot be written.
+        Exception: whatever the command raises.
+    """
+    try:
+        app()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ExitCode.OK)
+    finally:
+        # In here, since at the interpreter's end a failed write could only be reported, with exit code 120.
+        sys.stdout.flush()
+    return int(ExitCode.OK)
 
 
 if __name__ == "__main__":
