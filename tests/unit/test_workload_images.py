@@ -109,7 +109,19 @@ def test_repeated_files_keep_their_names_and_get_other_pixels(tmp_path: Path) ->
     images = folder_images(tmp_path, count=5)
     assert [image.info.name for image in images] == ["a.png", "b.jpg", "a.png#2", "b.jpg#2", "a.png#3"]
     assert len({_pixels(image.content) for image in images if image.info.name.startswith("a")}) == 3
-    assert images.description == f"{tmp_path}: 2 files, repeated with other pixels"
+    assert images.description == f"{tmp_path}: 2 files, digest {images.digest}, repeated with other pixels"
+
+
+def test_other_pictures_in_the_same_folder_are_known_by_their_names_and_sizes(tmp_path: Path) -> None:
+    """A file of another size, then one of another name; a count that leaves the folder as it is changes nothing."""
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (40, 40), "gray").save(tmp_path / name)
+    before = folder_images(tmp_path)
+    assert folder_images(tmp_path, count=5).digest == before.digest
+    Image.new("RGB", (40, 200), "gray").save(tmp_path / "b.png")
+    resized = folder_images(tmp_path)
+    (tmp_path / "b.png").rename(tmp_path / "c.png")
+    assert len({before.digest, resized.digest, folder_images(tmp_path).digest}) == 3
 
 
 @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir, Path.touch])

@@ -1,14 +1,18 @@
 """Going on with a run that was cut off: what of it is complete, and what is still to be sent."""
 
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
 from vlmprof.errors import UsageError
 from vlmprof.model.request import Phase, Request
 from vlmprof.model.run_folder import RunFolder, write_atomically
-from vlmprof.model.run_info import BlockInfo, EngineInfo, ModelInfo, RunInfo
+from vlmprof.model.run_info import BlockInfo, EngineInfo, ModelInfo, RunInfo, WorkloadInfo
+from vlmprof.session.engine_of_run import engine_args
 from vlmprof.session.journal import REQUESTS_FILE, read_requests
+from vlmprof.workload.client import INTERRUPTED
 from vlmprof.workload.schedule import Block
 
 
@@ -46,7 +50,8 @@ def take_up(folder: RunFolder, planned: RunInfo, blocks: list[Block]) -> Earlier
     """Look at what a run folder holds of a plan, and leave in it only what is whole.
 
     A round is compared within itself, and control blocks with the profiled ones beside them: a unit that
-    lacks a request is sent again as a whole, and its requests are taken out of the folder.
+    lacks an answer is sent again as a whole, and its requests are taken out of the folder. A refusal is an
+    answer: the server would give it again.
 
     Args:
         planned: run.json as it would be for a new run.
@@ -57,14 +62,17 @@ def take_up(folder: RunFolder, planned: RunInfo, blocks: list[Block]) -> Earlier
     info = folder.read_info()
     _check_same(folder, info, planned)
     requests = read_requests(folder)
-    recorded: dict[int, int] = {}
-    for request in requests:
-        recorded[request.block] = recorded.get(request.block, 0) + 1
+    recorded = Counter(request.block for request in requests if _was_answered(request))
     measured = [block for block in blocks if block.phase != Phase.WARM_UP]
-    cut = {block.round for block in measured if recorded.get(block.index, 0) < block.request_count}
+    cut = {block.round for block in measured if recorded[block.index] < block.request_count}
     _keep(folder, [each for each in requests if not _is_of(each, measured, cut)])
     remaining = [block for block in blocks if block.phase == Phase.WARM_UP or block.round in cut]
     return Earlier(info, remaining if cut else [], profiled=None not in cut)
+
+
+def _was_answered(request: Request) -> bool:
+    """Whether a record is of what the server did: not of its death, nor of a Ctrl-C with the request in flight."""
+    return not request.error or (request.http_status != 0 and request.error != INTERRUPTED)
 
 
 def _is_of(request: Request, blocks: list[Block], rounds: set[int | None]) -> bool:
@@ -82,7 +90,9 @@ def _check_same(folder: RunFolder, info: RunInfo, planned: RunInfo) -> None:
         for what, before, now in (
             ("model", _model(info.model), _model(planned.model)),
             ("engine", _engine(info.engine), _engine(planned.engine)),
-            ("workload", info.workload, planned.workload),
+            ("set of arguments after --", engine_args(info), engine_args(planned)),
+            ("series of pictures", _pictures(info.workload), _pictures(planned.workload)),
+            ("workload", _without_pictures(info.workload), _without_pictures(planned.workload)),
             ("recipes and rounds", info.blocks, planned.blocks),
             ("machine", info.host, planned.host),
         )
@@ -95,9 +105,19 @@ def _check_same(folder: RunFolder, info: RunInfo, planned: RunInfo) -> None:
         )
 
 
-def _model(model: ModelInfo) -> tuple[str, str]:
-    return model.name, model.architecture
+def _model(model: ModelInfo) -> tuple[str, ...]:
+    """Where the weights are says more than the folder's name, which checkpoints of several scales share."""
+    path = str(Path(model.path).resolve()) if model.path else ""
+    return model.name, path, model.architecture, model.dtype
 
 
-def _engine(engine: EngineInfo | None) -> tuple[str, dict[str, str]]:
-    return (engine.version, engine.packages) if engine else ("", {})
+def _engine(engine: EngineInfo | None) -> tuple[str, str, dict[str, str]]:
+    return (engine.version, engine.device, engine.packages) if engine else ("", "", {})
+
+
+def _pictures(workload: WorkloadInfo | None) -> str:
+    return workload.image_source if workload else ""
+
+
+def _without_pictures(workload: WorkloadInfo | None) -> WorkloadInfo | None:
+    return msgspec.structs.replace(workload, image_source="", skipped_images=[]) if workload else None

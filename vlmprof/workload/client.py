@@ -24,6 +24,9 @@ _CONNECT_TIMEOUT_S = 10.0
 _IDLE_CONNECTION_S = 4.0
 _SIGNS_OF_DEATH = 3
 
+INTERRUPTED = "interrupted"
+"""Error of a request that was in flight when its block was cancelled."""
+
 OnRequest = Callable[[Request], None]
 
 
@@ -143,7 +146,7 @@ class ChatClient:
         except (httpx.HTTPError, OSError) as error:
             exchange.fail(f"{type(error).__name__}: {error}".rstrip(": "))
         except asyncio.CancelledError:
-            exchange.fail("interrupted")
+            exchange.fail(INTERRUPTED)
             raise
 
     async def _send_and_read(self, http_request: httpx.Request, exchange: _Exchange) -> None:

@@ -1,6 +1,8 @@
 """Where the images of a run come from: a generator of COCO-like JPEGs, or the files of a folder."""
 
+import hashlib
 import io
+import os
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -116,16 +118,20 @@ class FolderImages:
     The first round sends each file's own bytes, untouched. Image `i` of a later round is `pixel_variant`
     number `i // len(files)` of file `i % len(files)`: same format, mode, size and orientation, other
     pixels, so that neither a cache keyed by the file nor one keyed by its pixels can answer for it.
+
+    Attributes:
+        digest: of the files' names and sizes, by which other pictures in the same folder are known.
     """
 
     folder: Path
     files: tuple[Path, ...]
     skipped: tuple[SkippedImage, ...]
     count: int
+    digest: str
 
     @property
     def description(self) -> str:
-        return f"{self.folder}: {len(self.files)} files" + (
+        return f"{self.folder}: {len(self.files)} files, digest {self.digest}" + (
             ", repeated with other pixels" if self.count > len(self.files) else ""
         )
 
@@ -200,7 +206,15 @@ def folder_images(folder: Path, count: int | None = None, *, repeatable: bool = 
             f"{folder} holds no image that can be decoded" + (f" ({reasons})" if reasons else ""),
             hint="pass a folder that has JPEG, PNG or WebP files in it, not in folders below it",
         )
-    return FolderImages(folder, tuple(files), tuple(skipped), len(files) if count is None else count)
+    return FolderImages(
+        folder, tuple(files), tuple(skipped), len(files) if count is None else count, _digest(files)
+    )
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """Twelve hexadecimal digits of names and sizes; reading all bytes of a large folder would take too long."""
+    listed = "".join(f"{file.name}\0{file.stat().st_size}\n" for file in files)
+    return hashlib.sha256(os.fsencode(listed)).hexdigest()[:12]
 
 
 def _listed(folder: Path) -> list[Path]:
