@@ -200,12 +200,37 @@ def test_the_command_that_tries_a_recipe_serves_with_the_run_s_engine(
 ) -> None:
     """Without its interpreter another engine would be measured, without its arguments perhaps none start."""
     folder = _written(tmp_path / "run")
-    own = ["vlmprof", "run", "checkpoints/smolvlm-256m-small", *python, "--requests", "8"]
+    own = ["vlmprof", "run", "checkpoints/smolvlm-256m-small", *python]
     command = [*own, "--", "--max-model-len", "8192", "--trust-remote-code"]
     folder.write_info(msgspec.structs.replace(folder.read_info(), command=command))
     tried = suggest_again(folder).suggestions[0].command
     assert tried.startswith("vlmprof run checkpoints/smolvlm-256m-small --python /env/bin/python --ab 1,10")
     assert tried.endswith(" -- --max-model-len 8192 --trust-remote-code")
+
+
+def _tried(path: Path, *words: str) -> str:
+    """The command that the first suggestion for a run names, of a command line that had some words in it."""
+    folder = _written(path)
+    command = ["vlmprof", "run", "checkpoints/smolvlm-256m-small", *words]
+    folder.write_info(msgspec.structs.replace(folder.read_info(), command=command))
+    return suggest_again(folder).suggestions[0].command
+
+
+def test_the_command_that_tries_a_recipe_sends_the_run_s_requests(tmp_path: Path) -> None:
+    """What is saved of photographs at concurrency 4 is not what is saved of generated pictures one by one."""
+    sent = ["--images", "my photos", "--prompt=Read the text.", "--concurrency", "4", "--requests", "80"]
+    generated = ["--max-tokens", "64", "--seed", "7", "--warmup", "100"]
+    tried = _tried(tmp_path / "run", *sent, "--out", "x", *generated, "--", "--seed", "9", "--enforce-eager")
+    assert tried == (
+        "vlmprof run checkpoints/smolvlm-256m-small --images 'my photos' '--prompt=Read the text.' --concurrency 4 "
+        "--requests 80 --max-tokens 64 --seed 7 --warmup 100 --ab 1,10 -- --seed 9 --enforce-eager"
+    )
+
+
+def test_the_command_that_tries_a_recipe_says_nothing_that_the_run_did_not(tmp_path: Path) -> None:
+    """Its defaults are those of the command; profilers, folders and recipes are the trial's own business."""
+    tried = _tried(tmp_path / "run", "--cpu-profiler", "austin", "--out=here", "--rate", "2.5")
+    assert tried == "vlmprof run checkpoints/smolvlm-256m-small --rate 2.5 --ab 1,10"
 
 
 def test_versions_of_a_run_are_its_engine_s_and_those_of_its_packages(run: RunFolder) -> None:

@@ -26,6 +26,7 @@ class Candidates:
         checkpoint: the model as the command line names it.
         baseline: name of the old behaviour that the run was made with; empty for none.
         python: the engine's interpreter, where the run named one; engine_args: what it handed on to the engine.
+        workload: the options that say what the run sent, as its command line had them.
     """
 
     recipes: Mapping[int, Recipe]
@@ -35,6 +36,7 @@ class Candidates:
     baseline: str = ""
     python: str = ""
     engine_args: tuple[str, ...] = ()
+    workload: tuple[str, ...] = ()
 
     def with_needs(self, numbers: Iterable[int]) -> frozenset[int]:
         """A set of recipes with all that they need, directly or not; those that were on are left out."""
@@ -51,9 +53,10 @@ class Candidates:
         )
 
     def command(self, numbers: Iterable[int]) -> str:
-        """What measures a set of recipes against those that were on."""
+        """What measures a set of recipes against those that were on, with the requests of the run."""
         words = ["vlmprof", "run", self.checkpoint]
         words += ["--python", self.python] if self.python else []
+        words += self.workload
         words += ["--baseline", self.baseline] if self.baseline else []
         words += ["--recipes", _listed(self.active)] if self.active else []
         words += ["--ab", _listed(self.active.union(numbers))]

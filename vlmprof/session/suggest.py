@@ -24,6 +24,7 @@ from vlmprof.patching.registry import load_recipes
 from vlmprof.patching.versions import Versions, why_unfit
 from vlmprof.session.baseline import hidden_by, old_behaviour_of
 from vlmprof.session.engine_of_run import engine_args, named_python, versions_of
+from vlmprof.session.workload_of_run import workload_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ def _basis(
         baseline,
         python=named_python(info),
         engine_args=engine_args(info),
+        workload=workload_words(info),
     )
     return _Basis(family, recipes, unfit, hidden, candidates, run, model)
 
