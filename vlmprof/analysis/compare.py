@@ -1,12 +1,13 @@
 """Two arms of one server, or two runs: what changed, by how much, and whether that can be told from noise."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from vlmprof.analysis.compare_enough import Doubts, Served
 from vlmprof.analysis.compare_environment import NOTHING, environment_differences
 from vlmprof.analysis.compare_measure import Measured
 from vlmprof.analysis.compare_outputs import output_equality
@@ -16,6 +17,7 @@ from vlmprof.analysis.compare_requests import (
     Rounds,
     by_round,
     compared_requests,
+    failed_requests,
     headline_blocks,
     neighbour_rounds,
     pair,
@@ -35,6 +37,7 @@ from vlmprof.model.comparison import (
 from vlmprof.model.results import BreakdownResult
 from vlmprof.model.run_info import BlockInfo, RunInfo
 
+_COMPLETE, _INVALID = "complete", "invalid"
 # Measured: two servers started alike, one after the other, on a machine shared with others.
 _SERVERS_DIFFER_BY = 0.23
 
@@ -64,8 +67,31 @@ class ComparedRun:
         return [block for block in self.info.blocks if block.round is not None and block.arm == arm]
 
     def requests_of(self, arm: str) -> Requests:
-        blocks = {block.index for block in self.blocks_of(arm)}
-        return compared_requests(self.requests, self.breakdown, blocks)
+        return self.sent_in({block.index for block in self.blocks_of(arm)}).requests
+
+    def sent_in(self, blocks: set[int]) -> "SentRequests":
+        """What became of the requests of some blocks."""
+        return SentRequests(
+            requests=compared_requests(self.requests, self.breakdown, blocks),
+            failures=failed_requests(self.requests, blocks),
+            blocks=len(blocks),
+        )
+
+    @property
+    def invalid(self) -> str:
+        """Why nothing may be concluded from the run; empty where something may."""
+        if self.info.status != _INVALID:
+            return ""
+        return self.info.error or f"the run {self.info.name} is invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class SentRequests:
+    """One side's requests: those that ended well, and what each of the others failed with."""
+
+    requests: Requests
+    failures: list[str]
+    blocks: int
 
 
 def compare_arms_of(run: ComparedRun, baseline: str = BASELINE_ARM, trial: str = TRIAL_ARM) -> Comparison:
@@ -80,9 +106,11 @@ def compare_arms_of(run: ComparedRun, baseline: str = BASELINE_ARM, trial: str =
             raise UsageError(
                 f"{run.path} has no arm {arm!r}: it has {known}", hint="record one with `vlmprof run --ab`"
             )
+    sent = [run.sent_in({block.index for block in run.blocks_of(arm)}) for arm in (baseline, trial)]
+    sides = (_side(run, baseline, sent[0], baseline), _side(run, trial, sent[1], trial))
     has_noise = REPEAT_ARM in run.arms and trial != REPEAT_ARM and BASELINE_ARM in run.arms
     return _compare(
-        (_side_of_arm(run, baseline), _side_of_arm(run, trial)),
+        sides,
         _rounds_of_arms(run, baseline, trial),
         [_rounds_of_arms(run, BASELINE_ARM, REPEAT_ARM)] if has_noise else [],
         scope=_scope_of_arms(run),
@@ -91,7 +119,11 @@ def compare_arms_of(run: ComparedRun, baseline: str = BASELINE_ARM, trial: str =
             *_difference("old behaviour", *(_behaviour(run, arm) for arm in (baseline, trial))),
             *_difference("recipes", *(_recipe_set(run, arm) for arm in (baseline, trial))),
         ],
-        warnings=_recipe_warnings(run.info),
+        warnings=[
+            *_status_warnings(run, run.info.name),
+            *_failure_warnings(sides, sent),
+            *_recipe_warnings(run.info),
+        ],
     )
 
 
@@ -108,8 +140,7 @@ def compare_runs(baseline: ComparedRun, trial: ComparedRun) -> Comparison:
     same = baseline.path == trial.path
     labels = _labels(baseline, trial)
     compared = [
-        _side(run, label, requests, blocks)
-        for run, label, (requests, blocks) in zip((baseline, trial), labels, sides, strict=True)
+        _side(run, label, sent) for run, label, sent in zip((baseline, trial), labels, sides, strict=True)
     ]
     warnings = [] if same else [_two_servers()]
     for run, label in zip((baseline, trial), labels, strict=True):
@@ -117,17 +148,16 @@ def compare_runs(baseline: ComparedRun, trial: ComparedRun) -> Comparison:
             warnings.append(
                 f"{label} holds the arms {', '.join(run.arms)}: only its arm {run.arms[0]} is compared"
             )
-        if run.info.status != "complete":
-            warnings.append(f"{label} is {run.info.status}: what it holds may not be all")
-        warnings += _recipe_warnings(run.info)
+        warnings += [*_status_warnings(run, label), *_recipe_warnings(run.info)]
+    warnings += _failure_warnings(compared, sides)
     return _compare(
         (compared[0], compared[1]),
-        rounds_of_runs(sides[0][0], sides[1][0]),
-        [neighbour_rounds(requests) for requests, _ in sides],
+        rounds_of_runs(sides[0].requests, sides[1].requests),
+        [neighbour_rounds(sent.requests) for sent in sides],
         scope=Scope.ONE_SERVER if same else Scope.TWO_SERVERS,
         gpu=baseline.info.on_gpu or trial.info.on_gpu,
         environment=environment_differences(baseline.info, trial.info),
-        warnings=list(dict.fromkeys(warnings)),
+        warnings=warnings,
     )
 
 
@@ -135,7 +165,7 @@ def compared_rounds(baseline: ComparedRun, trial: ComparedRun, comparison: Compa
     """The requests that a comparison was made of, round by round."""
     if comparison.baseline.arm:
         return _rounds_of_arms(trial, comparison.baseline.arm, comparison.trial.arm)
-    return rounds_of_runs(_headline_requests(baseline)[0], _headline_requests(trial)[0])
+    return rounds_of_runs(_headline_requests(baseline).requests, _headline_requests(trial).requests)
 
 
 def _scope_of_arms(run: ComparedRun) -> Scope:
@@ -158,10 +188,10 @@ def _labels(baseline: ComparedRun, trial: ComparedRun) -> tuple[str, str]:
     return baseline.path, trial.path
 
 
-def _headline_requests(run: ComparedRun) -> tuple[Requests, int]:
+def _headline_requests(run: ComparedRun) -> SentRequests:
     arms = run.arms
     blocks = {block.index for block in run.blocks_of(arms[0])} if arms else headline_blocks(run.requests)
-    return compared_requests(run.requests, run.breakdown, blocks), len(blocks)
+    return run.sent_in(blocks)
 
 
 def _recipe_set(run: ComparedRun, arm: str) -> str:
@@ -196,6 +226,22 @@ def _recipe_warnings(info: RunInfo) -> list[str]:
     ]
 
 
+def _status_warnings(run: ComparedRun, label: str) -> list[str]:
+    if run.info.status == _COMPLETE:
+        return []
+    if run.invalid:
+        return [f"{label}: {run.invalid}; no verdict may rest on it, and every gate is violated"]
+    return [f"{label} is {run.info.status}: what it holds may not be all"]
+
+
+def _failure_warnings(sides: Iterable[ComparedSide], sent: Iterable[SentRequests]) -> list[str]:
+    return [
+        f"{side.label}: {side.failed} of {_sent(side)} requests failed, the first with: {each.failures[0]}"
+        for side, each in zip(sides, sent, strict=True)
+        if each.failures
+    ]
+
+
 def _rounds_of_arms(run: ComparedRun, baseline: str, trial: str) -> Rounds:
     sides = []
     for arm in (baseline, trial):
@@ -204,11 +250,8 @@ def _rounds_of_arms(run: ComparedRun, baseline: str, trial: str) -> Rounds:
     return [(sides[0][number], sides[1][number]) for number in sorted(set(sides[0]) & set(sides[1]))]
 
 
-def _side_of_arm(run: ComparedRun, arm: str) -> ComparedSide:
-    return _side(run, arm, run.requests_of(arm), len(run.blocks_of(arm)), arm)
-
-
-def _side(run: ComparedRun, label: str, requests: Requests, blocks: int, arm: str = "") -> ComparedSide:
+def _side(run: ComparedRun, label: str, sent: SentRequests, arm: str = "") -> ComparedSide:
+    """A side before its requests are paired: only those that failed are left out of it."""
     return ComparedSide(
         label=label,
         run=run.path,
@@ -216,8 +259,11 @@ def _side(run: ComparedRun, label: str, requests: Requests, blocks: int, arm: st
         arm=arm,
         recipe_set=_recipe_set(run, arm) if arm else ",".join(str(r.number) for r in run.info.recipes),
         behaviour=_behaviour(run, arm) if arm else run.info.baseline.name if run.info.baseline else "",
-        requests=len(requests),
-        blocks=blocks,
+        requests=len(sent.requests),
+        left_out=len(sent.failures),
+        failed=len(sent.failures),
+        blocks=sent.blocks,
+        invalid=run.invalid,
     )
 
 
@@ -240,7 +286,8 @@ def _compare(
             f"{sides[1].label} has {sides[1].requests}",
             hint="look at the runs first: vlmprof report RUN",
         )
-    measured = Measured.of(pairing, [found for each in noise if (found := pair(each, way)).rounds])
+    noise_pairings = [found for each in noise if (found := pair(each, way)).rounds]
+    measured = Measured.of(pairing, noise_pairings, _doubts(sides))
     metrics = measured.metrics()
     return Comparison(
         baseline=_with_left_out(sides[0], pairing, trial=False),
@@ -250,7 +297,7 @@ def _compare(
         rounds=len(pairing.rounds),
         confidence=CONFIDENCE,
         verdict=metrics[0].verdict,
-        sentence=sentence(metrics[0], sides[1].label, rounds=len(pairing.rounds), enough=measured.enough),
+        sentence=sentence(metrics[0], sides[1].label),
         metrics=metrics,
         parts=measured.parts(gpu=gpu),
         outputs=output_equality(
@@ -258,10 +305,19 @@ def _compare(
             [request for _, side in rounds for request in side],
         ),
         environment=environment,
-        warnings=warnings,
+        warnings=list(dict.fromkeys(warnings)),
     )
+
+
+def _doubts(sides: tuple[ComparedSide, ComparedSide]) -> Doubts:
+    baseline, trial = (Served(side.label, _sent(side), side.failed) for side in sides)
+    return Doubts(invalid=sides[0].invalid or sides[1].invalid, served=(baseline, trial))
+
+
+def _sent(side: ComparedSide) -> int:
+    return side.requests + side.left_out
 
 
 def _with_left_out(side: ComparedSide, pairing: Pairing, *, trial: bool) -> ComparedSide:
     used = len(np.unique(pairing.positions[1 if trial else 0]))
-    return msgspec.structs.replace(side, requests=used, left_out=side.requests - used)
+    return msgspec.structs.replace(side, requests=used, left_out=_sent(side) - used)

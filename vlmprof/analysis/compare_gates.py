@@ -7,6 +7,9 @@ interval, so that noise alone does not fail a build:
 * **violated** where no value of the interval does,
 * **undecided** where the interval straddles the bound. That passes, loudly; under `--strict` it fails. To decide
   it, send more requests.
+
+So is one that no verdict may rest on (`compare_enough`), whatever the interval says. Of an invalid run every gate
+is violated: what was to be measured was not there.
 """
 
 import re
@@ -54,24 +57,39 @@ def parse_gate(text: str) -> Gate:
 
 
 def check_gate(gate: Gate, comparison: Comparison) -> GateResult:
-    """Hold a gate against a comparison; a stage that neither side has does not rise."""
+    """Hold a gate against a comparison; a stage that neither side has does not rise.
+
+    Raises:
+        UsageError: a percentage of a baseline of 0.
+    """
     change = comparison.change(gate.metric)
     measured, low, high = (0.0, 0.0, 0.0) if change is None else _in_unit(change, gate)
-    if gate.holds(low) and gate.holds(high):
-        outcome = GateOutcome.PASSED
-    elif gate.holds(low) or gate.holds(high):
+    invalid = comparison.baseline.invalid or comparison.trial.invalid
+    why_not = change.undecided_because if change else ""
+    if invalid:
+        outcome = GateOutcome.VIOLATED
+    elif why_not:
         outcome = GateOutcome.UNDECIDED
     else:
-        outcome = GateOutcome.VIOLATED
+        outcome = _outcome(gate, low, high)
     return GateResult(
         gate=gate.text,
         trial=comparison.trial.label,
         outcome=outcome,
+        note=invalid or why_not,
         measured=measured,
         low=low,
         high=high,
         unit=gate.unit,
     )
+
+
+def _outcome(gate: Gate, low: float, high: float) -> GateOutcome:
+    if gate.holds(low) and gate.holds(high):
+        return GateOutcome.PASSED
+    if gate.holds(low) or gate.holds(high):
+        return GateOutcome.UNDECIDED
+    return GateOutcome.VIOLATED
 
 
 def _in_unit(change: Change, gate: Gate) -> tuple[float, float, float]:

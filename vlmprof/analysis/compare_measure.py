@@ -1,6 +1,6 @@
 """Every metric, group and stage of a comparison: estimate, interval, noise floor and verdict of each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,11 +11,10 @@ from vlmprof.analysis.compare_bootstrap import (
     interval_of_quantiles,
     resample,
 )
+from vlmprof.analysis.compare_enough import Doubts, Evidence, why_no_verdict
 from vlmprof.analysis.compare_requests import COLUMNS, Pairing
 from vlmprof.analysis.compare_verdict import (
     CONFIDENCE,
-    FEWEST_REQUESTS,
-    FEWEST_ROUNDS,
     PART_LEAST_SHARE_OF_TTFT,
     margin,
     verdict,
@@ -59,6 +58,17 @@ class Sampled:
             self.baseline[:, column], self.trial[:, column], self.weights, q, CONFIDENCE
         )
 
+    def evidence(self, column: int) -> Evidence:
+        """How many rounds and requests take part with a value of a column."""
+        lower, upper = self.pairing.positions
+        known = np.isfinite(self.trial[upper, column] - self.baseline[lower, column])
+        sizes = [len(each.baseline) for each in self.pairing.rounds]
+        rounds = np.repeat(np.arange(len(sizes)), sizes)
+        return Evidence(
+            rounds=len(np.unique(rounds[known])),
+            requests=(len(np.unique(lower[known])), len(np.unique(upper[known]))),
+        )
+
     def own(self, column: int, q: float) -> tuple[float, float]:
         """The percentile of each side's requests that take part, NaN where none has a value."""
         lower, upper = (np.unique(positions) for positions in self.pairing.positions)
@@ -76,16 +86,11 @@ class Measured:
 
     main: Sampled
     noise: list[Sampled]
+    doubts: Doubts = field(default_factory=Doubts)
 
     @classmethod
-    def of(cls, main: Pairing, noise: list[Pairing]) -> "Measured":
-        return cls(Sampled.of(main), [Sampled.of(each) for each in noise])
-
-    @property
-    def enough(self) -> bool:
-        """Whether a verdict may rest on as many rounds and requests as there are."""
-        lower, upper = (len(np.unique(positions)) for positions in self.main.pairing.positions)
-        return len(self.main.pairing.rounds) >= FEWEST_ROUNDS and min(lower, upper) >= FEWEST_REQUESTS
+    def of(cls, main: Pairing, noise: list[Pairing], doubts: Doubts | None = None) -> "Measured":
+        return cls(Sampled.of(main), [Sampled.of(each) for each in noise], doubts or Doubts())
 
     def metrics(self) -> list[Change]:
         """Of whole requests: TTFT first."""
@@ -126,6 +131,7 @@ class Measured:
         noise = _widest([self._difference(each, column, q) for each in self.noise])
         ratio = _exp(self.main.paired(column, ratio=True)) if q == 0.5 and not is_part else None
         ttft_ns = self.main.own(0, 0.5)[0] if is_part else None
+        why_not = why_no_verdict(self.main.evidence(column), q, self.doubts)
         per_second = metric.startswith("tokens_per_s")
         return Change(
             metric=metric,
@@ -145,10 +151,11 @@ class Measured:
                 change,
                 noise,
                 margin(baseline, ttft_ns),
-                enough=self.enough,
+                enough=not why_not,
                 least=PART_LEAST_SHARE_OF_TTFT * (ttft_ns or 0.0),
                 more_is_better=per_second,
             ),
+            undecided_because=why_not,
         )
 
     @staticmethod

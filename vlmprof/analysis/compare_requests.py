@@ -104,6 +104,12 @@ def compared_requests(requests: Any, breakdown: BreakdownResult, blocks: set[int
     return sorted(found, key=lambda request: request.sent_ns)
 
 
+def failed_requests(requests: Any, blocks: set[int]) -> list[str]:
+    """What the requests of some blocks failed with, one for each that did not end well, in the order of sending."""
+    rows = [row for row in requests.to_pylist() if row["block"] in blocks and not _ended_well(row)]
+    return [row["error"] or "no first token" for row in sorted(rows, key=lambda row: row["sent_ns"])]
+
+
 def headline_blocks(requests: Any) -> set[int]:
     """Blocks whose times speak for a run: the control blocks, or the profiled ones where there are none."""
     by_phase: dict[str, set[int]] = defaultdict(set)

@@ -4,7 +4,7 @@ from vlmprof.model.comparison import Change, Verdict
 from vlmprof.units import format_ns
 
 
-def sentence(change: Change, trial: str, *, rounds: int, enough: bool) -> str:
+def sentence(change: Change, trial: str) -> str:
     """What to say about the TTFT of a trial."""
     interval = f"95% interval {_relative(change, change.low)} to {_relative(change, change.high)}"
     measured = f"TTFT {format_ns(change.baseline)} to {format_ns(change.trial)}, {relative(change.share)}"
@@ -14,8 +14,8 @@ def sentence(change: Change, trial: str, *, rounds: int, enough: bool) -> str:
         if change.low == change.high == 0:
             return f"{trial} is no different: the same times"
         return f"{trial} is no different: TTFT {relative(change.share)}, at 95% {_excluded(change)}"
-    reason = "too noisy or too short to tell" if enough else f"{rounds} rounds are too few to tell"
-    return f"{trial} is not decided: {measured} ({interval}{_noise(change)}); {reason}, send more requests"
+    reason = change.undecided_because or "too noisy or too short to tell, send more requests"
+    return f"{trial} is not decided: {measured} ({interval}{_noise(change)}); {reason}"
 
 
 def relative(share: float | None) -> str:

@@ -5,8 +5,9 @@ noise floor the 95% interval of the same difference of the baseline to itself (a
 same rounds). The first that holds counts:
 
 1. Both sides are the same numbers (low = d = high = 0): **no difference**.
-2. Fewer than 3 rounds or 10 requests on a side: **inconclusive**. Such an interval does not see what differs
-   from block to block.
+2. Too little to go by (`compare_enough`): **inconclusive**. Of fewer than 3 rounds or 10 requests on a side, an
+   interval does not see what differs from block to block; of an invalid run, or where more requests of one side
+   failed, it is the interval of something else.
 3. The interval lies wholly below 0, and d outside the noise floor: **faster**; wholly above: **slower**.
    (Of a rate, of which more is better, the other way round. Of a stage or group, d is at least 0.1% of the TTFT.)
 4. The interval lies wholly within 10% of the baseline on both sides of 0: **no difference**. It is a claim: a
@@ -28,8 +29,6 @@ CONFIDENCE = 0.95
 MARGIN_SHARE = 0.10
 PART_MARGIN_SHARE_OF_TTFT = 0.01
 PART_LEAST_SHARE_OF_TTFT = 0.001
-FEWEST_ROUNDS = 3
-FEWEST_REQUESTS = 10
 
 
 def margin(baseline: float, ttft_ns: float | None = None) -> float:
@@ -57,7 +56,7 @@ def verdict(
     Args:
         noise: None where the baseline was not compared with itself.
         least: the smallest difference that is worth a word.
-        enough: whether there are as many rounds and requests as the rule asks for.
+        enough: whether a verdict may rest on what there is.
     """
     if change.low == change.estimate == change.high == 0:
         return Verdict.NO_DIFFERENCE

@@ -118,8 +118,8 @@ def raise_violated(result: "ComparisonResult", *, strict: bool = False) -> None:
     if not failed:
         return
     told = "; ".join(
-        f"{gate.gate} is {gate.outcome} for {gate.trial}: {gate.measured:+.1f} "
-        f"[{gate.low:+.1f}, {gate.high:+.1f}] {gate.unit}"
+        f"{gate.gate} is {gate.outcome} for {gate.trial}: "
+        + (gate.note or f"{gate.measured:+.1f} [{gate.low:+.1f}, {gate.high:+.1f}] {gate.unit}")
         for gate in failed
     )
     raise RegressionFound(told, hint="the stages that changed are in results/comparison.json")

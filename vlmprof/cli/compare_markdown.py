@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from vlmprof.analysis.compare_sentence import relative
 from vlmprof.cli.compare_render import gate_words, outputs
 from vlmprof.cli.markdown_text import entries, folded, table, text
+from vlmprof.cli.render import LONGEST_MESSAGE
 from vlmprof.model.comparison import Change, ComparedSide, Comparison, ComparisonResult, GateOutcome, Verdict
 
 _SIGNS = {
@@ -78,7 +79,7 @@ def _gates(result: ComparisonResult) -> str:
             text(gate.trial),
             f"{gate.measured:+.2f} {gate.unit}",
             f"{gate.low:+.2f} to {gate.high:+.2f} {gate.unit}",
-            f"{_GATE_SIGNS[gate.outcome]} {gate_words(gate)}",
+            f"{_GATE_SIGNS[gate.outcome]} {text(gate_words(gate), LONGEST_MESSAGE)}",
         )
         for gate in result.gates
     ]

@@ -284,7 +284,9 @@ def _gates(gates: Sequence[GateResult]) -> Table:
 
 
 def gate_words(gate: GateResult) -> str:
-    """The outcome in words, with what an undecided one means."""
+    """The outcome in words, with why it is undecided, or violated though the interval may hold."""
+    if gate.note:
+        return f"{gate.outcome}: {plain(gate.note)}"
     if gate.outcome == GateOutcome.UNDECIDED:
         return "undecided: the interval straddles the bound"
     return gate.outcome.value

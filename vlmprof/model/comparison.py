@@ -44,7 +44,8 @@ class ComparedSide(msgspec.Struct, frozen=True, kw_only=True):
         arm: empty where a whole run is compared.
         behaviour: the old behaviour that the engine was asked for; empty for the engine as it is.
         requests: those that are compared: of the control blocks, with a first token and without an error.
-        left_out: requests of the same blocks that failed, or that found no partner.
+        left_out: requests of the same blocks that failed, or that found no partner; failed: the former of them.
+        invalid: why the run is invalid, as where a recipe that was on was never called; empty where it is not.
     """
 
     label: str
@@ -55,7 +56,9 @@ class ComparedSide(msgspec.Struct, frozen=True, kw_only=True):
     behaviour: str = ""
     requests: int
     left_out: int = 0
+    failed: int = 0
     blocks: int
+    invalid: str = ""
 
     @property
     def setting(self) -> str:
@@ -77,6 +80,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         ratio, ratio_low, ratio_high: median ratio of the pairs; only of the medians of whole requests.
         noise_low, noise_high: interval of the same difference of the baseline to itself; None where there
             is nothing to tell it from.
+        undecided_because: why neither a verdict nor a gate may rest on it; empty where they may.
     """
 
     metric: str
@@ -93,6 +97,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     noise_low: float | None = None
     noise_high: float | None = None
     verdict: Verdict
+    undecided_because: str = ""
 
     @property
     def share(self) -> float | None:
@@ -167,7 +172,11 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One gate on one comparison; measured, low and high are in the gate's own unit, `%` or `ms`."""
+    """One gate on one comparison; measured, low and high are in the gate's own unit, `%` or `ms`.
+
+    Attributes:
+        note: why the outcome is not the interval's; empty where it is.
+    """
 
     gate: str
     trial: str
@@ -176,6 +185,7 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     low: float
     high: float
     unit: str
+    note: str = ""
 
 
 class ComparisonResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -144,16 +144,21 @@ function gates(comparison) {
   return el(
     "ul.gates",
     { "aria-label": "Gates" },
-    ...own.map(({ gate, outcome, measured, low, high, unit }) =>
+    ...own.map(({ gate, outcome, note, measured, low, high, unit }) =>
       el(
         `li.${outcome}`,
         {},
         el("code", {}, gate),
-        el("b", {}, outcome === "undecided" ? "undecided: the interval straddles the bound" : outcome),
+        el("b", {}, outcomeWords(outcome, note)),
         `${measured.toFixed(1)} [${low.toFixed(1)}, ${high.toFixed(1)}] ${unit}`,
       ),
     ),
   );
+}
+
+function outcomeWords(outcome, note) {
+  if (note) return `${outcome}: ${note}`;
+  return outcome === "undecided" ? "undecided: the interval straddles the bound" : outcome;
 }
 
 function warnings(messages) {

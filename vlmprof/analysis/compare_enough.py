@@ -1,0 +1,72 @@
+"""Whether a verdict may rest on what there is, and the words for why it may not.
+
+A verdict and a gate ask the same: what is too little for the one is too little for the other.
+"""
+
+from dataclasses import dataclass
+
+FEWEST_ROUNDS = 3
+FEWEST_REQUESTS = 10
+# How far the shares of failed requests may lie apart, as a part of what lies beyond the percentile. Nobody knows
+# how long a failed request would have taken: were those the slowest, a percentile would shift by as many ranks.
+_FAILED_PART_OF_TAIL = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What became of one side's requests: `failed` of `sent` ended with an error or without a token."""
+
+    label: str
+    sent: int
+    failed: int
+
+    @property
+    def failed_share(self) -> float:
+        return self.failed / self.sent if self.sent else 0.0
+
+    def __str__(self) -> str:
+        return f"{self.failed} of {self.sent} requests of {self.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """What no number of requests mends.
+
+    Attributes:
+        invalid: why one of the runs is invalid; empty where none is.
+        served: what became of the baseline's and of the trial's requests; None where that is not known.
+    """
+
+    invalid: str = ""
+    served: tuple[Served, Served] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a verdict on one metric rests on: rounds, and requests of the baseline and of the trial."""
+
+    rounds: int
+    requests: tuple[int, int]
+
+
+def why_no_verdict(evidence: Evidence, q: float, doubts: Doubts) -> str:
+    """Why no verdict on a q-quantile may rest on this, and what to do; empty where one may."""
+    return doubts.invalid or _failures(q, doubts.served) or _too_little(evidence)
+
+
+def _failures(q: float, served: tuple[Served, Served] | None) -> str:
+    """Requests that failed are not compared: where one side lost more of them, what is left is not alike."""
+    if served is None:
+        return ""
+    lower, upper = served
+    if abs(lower.failed_share - upper.failed_share) <= _FAILED_PART_OF_TAIL * (1 - q):
+        return ""
+    return f"{lower} failed and {upper}, so what is left of them is not alike"
+
+
+def _too_little(evidence: Evidence) -> str:
+    if evidence.rounds < FEWEST_ROUNDS:
+        return f"{evidence.rounds} rounds are too few to tell, send more requests"
+    if min(evidence.requests) < FEWEST_REQUESTS:
+        return f"{evidence.rounds} rounds are too few to tell, send more requests"
+    return ""
