@@ -96,9 +96,16 @@ def test_a_taken_port_is_refused() -> None:
         listener.bind((vllm.HOST, 0))
         listener.listen()
         taken = listener.getsockname()[1]
-        with pytest.raises(EngineFailed, match=f"port {taken} of 127.0.0.1 is taken") as refused:
+        with pytest.raises(EngineFailed, match=f"port {taken} of 127.0.0.1 is taken: ") as refused:
             choose_port(taken)
     assert "--port" in refused.value.hint
+
+
+@pytest.mark.parametrize("wanted", [-5, 0, 65_536, 99_999])
+def test_a_number_that_is_no_port_is_refused(wanted: int) -> None:
+    """The system's answer to it is an OverflowError, or a port of its own choice."""
+    with pytest.raises(UsageError, match=f"no port {wanted}"):
+        choose_port(wanted)
 
 
 def test_the_command_is_the_engines_module_with_the_users_arguments_last() -> None:

@@ -67,3 +67,10 @@ def test_the_size_of_a_trial_that_is_not_asked_for_is_refused(size: dict[str, in
     """It used to be passed over, and the run compared nothing."""
     with pytest.raises(UsageError, match="without --ab"):
         _plan_blocks(_options({}, **size), RecipePlan())
+
+
+def test_how_many_requests_a_load_command_sends_is_its_own_business() -> None:
+    """40 requests would be too few for the two blocks of 40 each that concurrency 20 takes."""
+    with pytest.raises(UsageError, match="too few at concurrency 20"):
+        _plan_blocks(_options({}, concurrency=20), RecipePlan())
+    assert _plan_blocks(_options({}, concurrency=20, load_command="load"), RecipePlan())

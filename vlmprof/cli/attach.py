@@ -11,10 +11,11 @@ import typer
 
 from vlmprof.cli.workload_options import (
     PROFILERS,
-    WORKLOAD,
+    SERVER,
     Austin,
     Concurrency,
     CpuProfiler,
+    FreshSeed,
     Images,
     IntervalMs,
     Json,
@@ -24,7 +25,6 @@ from vlmprof.cli.workload_options import (
     Rate,
     Requests,
     WarmUp,
-    checked_rate,
 )
 from vlmprof.errors import UsageError
 from vlmprof.units import NS_PER_MS
@@ -32,7 +32,6 @@ from vlmprof.units import NS_PER_MS
 if TYPE_CHECKING:
     from vlmprof.session.attach_prepare import AttachOptions
 
-_SERVER = "Server"
 _SEEDS = 1 << 31
 
 
@@ -44,18 +43,18 @@ def attach(
         typer.Option(
             help="One of its processes. [default: what listens on the port]",
             show_default=False,
-            rich_help_panel=_SERVER,
+            rich_help_panel=SERVER,
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="One of its models, where it serves several.", rich_help_panel=_SERVER)
+        str, typer.Option(help="One of its models, where it serves several.", rich_help_panel=SERVER)
     ] = "",
     traces: Annotated[
         Path | None,
         typer.Option(
             help="Where the server's torch profiler writes. [default: as its command line says]",
             show_default=False,
-            rich_help_panel=_SERVER,
+            rich_help_panel=SERVER,
         ),
     ] = None,
     print_env: Annotated[
@@ -63,7 +62,7 @@ def attach(
         typer.Option(
             metavar="FOLDER",
             help="Print what to set before a server is started, so that spans can be taken later, and end.",
-            rich_help_panel=_SERVER,
+            rich_help_panel=SERVER,
         ),
     ] = None,
     out: Annotated[
@@ -77,15 +76,7 @@ def attach(
     concurrency: Concurrency = 1,
     rate: Rate = None,
     max_tokens: MaxTokens = 16,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            help="Of generated images and of the order of blocks. [default: another each time, for the server's "
-            "caches]",
-            show_default=False,
-            rich_help_panel=WORKLOAD,
-        ),
-    ] = None,
+    seed: FreshSeed = None,
     cpu_profiler: CpuProfiler = "auto",
     gpu_profiler: Annotated[
         str,
@@ -127,7 +118,7 @@ def attach(
         requests=requests,
         warm_up=warmup,
         concurrency=concurrency,
-        rate_per_s=checked_rate(rate),
+        rate_per_s=rate,
         max_tokens=max_tokens,
         # A server that is attached to again must not know the images of the last time.
         seed=secrets.randbelow(_SEEDS) if seed is None else seed,

@@ -17,18 +17,32 @@ from vlmprof.cli.workload_options import (
     Json,
     MaxTokens,
     Overwrite,
+    Port,
     Prompt,
+    Python,
     Rate,
+    ReadyTimeout,
     Requests,
+    Seed,
     WarmUp,
-    checked_rate,
 )
+from vlmprof.errors import UsageError
 from vlmprof.units import NS_PER_MS
 
 if TYPE_CHECKING:
     from vlmprof.session.options import RunOptions
 
-_RECIPES, _SERVER = "Recipes", "Server"
+_RECIPES = "Recipes"
+
+
+def _load_command(value: str | None) -> str | None:
+    """As it was given; raises `UsageError` for an empty one, as of a variable that is not set."""
+    if value is not None and not value.strip():
+        raise UsageError(
+            "--load-cmd is empty",
+            hint="as --load-cmd 'vllm bench serve --base-url {url} ...', or leave it out",
+        )
+    return value
 
 
 def run(
@@ -48,9 +62,7 @@ def run(
     concurrency: Concurrency = 1,
     rate: Rate = None,
     max_tokens: MaxTokens = 16,
-    seed: Annotated[
-        int, typer.Option(help="Of generated images and of the order of blocks.", rich_help_panel=WORKLOAD)
-    ] = 0,
+    seed: Seed = 0,
     recipes: Annotated[
         str,
         typer.Option(help="Recipes that are on throughout: 1,2,8, all or exact.", rich_help_panel=_RECIPES),
@@ -90,12 +102,13 @@ def run(
         ),
     ] = None,
     load_cmd: Annotated[
-        str,
+        str | None,
         typer.Option(
+            callback=_load_command,
             help="Your own load generator instead; {url}, {model} and {port} are replaced.",
             rich_help_panel=WORKLOAD,
         ),
-    ] = "",
+    ] = None,
     cpu_profiler: CpuProfiler = "auto",
     gpu_profiler: Annotated[
         str, typer.Option(help="auto, nsys, torch or none.", rich_help_panel=PROFILERS)
@@ -110,15 +123,9 @@ def run(
             rich_help_panel=PROFILERS,
         ),
     ] = False,
-    python: Annotated[
-        Path | None, typer.Option(help="Interpreter that has the engine.", rich_help_panel=_SERVER)
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port on 127.0.0.1 instead of a free one.", rich_help_panel=_SERVER)
-    ] = None,
-    ready_timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for the server.", rich_help_panel=_SERVER)
-    ] = 900.0,
+    python: Python = None,
+    port: Port = None,
+    ready_timeout: ReadyTimeout = 900.0,
     json_: Json = False,
 ) -> None:
     """Serve a model, profile real image requests, and say where the time to first token goes.
@@ -138,10 +145,10 @@ def run(
         requests=requests,
         warm_up=warmup,
         concurrency=concurrency,
-        rate_per_s=checked_rate(rate),
+        rate_per_s=rate,
         max_tokens=max_tokens,
         seed=seed,
-        load_command=load_cmd,
+        load_command=load_cmd or "",
         cpu_profiler=cpu_profiler,
         gpu_profiler=gpu_profiler,
         interval_ns=round(interval_ms * NS_PER_MS),

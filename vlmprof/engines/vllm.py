@@ -1,5 +1,6 @@
 """vLLM's OpenAI server: the command as a user would start it, bound to loopback on a free port."""
 
+import errno
 import json
 import os
 import shutil
@@ -114,19 +115,29 @@ def choose_port(wanted: int | None) -> int:
     """A free port of the loopback interface.
 
     Raises:
-        EngineFailed: the wanted one is taken.
+        UsageError: the wanted one is none.
+        EngineFailed: the wanted one is taken, or not to be had without privileges.
     """
+    if wanted is not None and not 0 < wanted < 1 << 16:
+        raise UsageError(
+            f"there is no port {wanted}", hint="pass --port 1 to 65535, or leave it out for a free one"
+        )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, wanted or 0))
         except OSError as error:
             raise EngineFailed(
-                f"port {wanted} of {HOST} is taken: {error.strerror}",
+                f"port {wanted} of {HOST} {_why_not(error)}: {error.strerror}",
                 hint="name another with --port, or leave it out for a free one",
             ) from error
         port: int = probe.getsockname()[1]
         return port
+
+
+def _why_not(error: OSError) -> str:
+    """A privileged port is not taken: no other program has to be looked for."""
+    return "is taken" if error.errno == errno.EADDRINUSE else "cannot be had"
 
 
 def serve_command(installation: VllmInstallation, model: str, port: int, engine_args: list[str]) -> list[str]:

@@ -129,7 +129,8 @@ def _plan_blocks(options: RunOptions, plan: RecipePlan) -> list[Block]:
     blocks = plan_blocks(
         options.requests,
         warm_up=options.warm_up,
-        concurrency=options.concurrency,
+        # How many requests a load command sends, and how many at a time, is its own business.
+        concurrency=1 if options.load_command else options.concurrency,
         seed=options.seed,
         recipes=plan.baseline,
         behaviour=plan.behaviour,

@@ -12,14 +12,14 @@ _OPTIONS = (
     "--max-tokens",
     "--seed",
 )
-"""Of `run`, `attach` and `ladder` alike: each takes one value."""
+"""Each takes one value, and means the same to `run`, `attach` and `ladder`."""
 
 
 def workload_words(info: RunInfo) -> tuple[str, ...]:
     """What says again what was sent, so that a command that tries something meets the same requests.
 
-    What the command line did not say is left to the defaults, as it was then. Nothing is
-    known of a run that another program recorded or that no command line started.
+    What the command line did not say is left to the defaults, as it was then. Nothing is known of a run that
+    another program recorded or that no command line started.
     """
     said: list[str] = []
     words = iter(info.command[: info.command.index("--")] if "--" in info.command else info.command)
