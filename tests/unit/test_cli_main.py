@@ -200,6 +200,51 @@ def test_a_command_that_makes_no_sense_ends_with_2(
     assert list(tmp_path.iterdir()) == []
 
 
+_NO_AMOUNTS = {
+    "--seed": ("-1",),
+    "--interval": ("inf", "nan", "0"),
+    "--requests": ("3",),
+    "--port": ("99999", "-5"),
+    "--ready-timeout": ("nan", "inf", "-1"),
+    "--rate": ("nan", "inf", "0"),
+    "--load-cmd": ("", " "),
+}
+_OF_OTHERS = {
+    "run": (),
+    "attach": ("--port", "--ready-timeout", "--load-cmd"),
+    "ladder": ("--rate", "--load-cmd"),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        (command, option, value)
+        for command, lacking in _OF_OTHERS.items()
+        for option, values in _NO_AMOUNTS.items()
+        for value in values
+        if option not in lacking
+    ],
+)
+def test_an_amount_that_is_none_is_refused_before_anything_is_done(
+    command: str,
+    option: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By name. Later, each failed in its own way: with a traceback, or in the server, minutes after."""
+    target = ["--url", "http://127.0.0.1:1"] if command == "attach" else ["no-such-model"]
+    monkeypatch.setattr(sys, "argv", ["vlmprof", command, *target, f"{option}={value}"])
+    with pytest.raises(SystemExit) as ended:
+        cli_main.main()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert (option if option != "--rate" else "a rate of") in told
+    assert "unknown model" not in told
+    assert "Traceback" not in told
+
+
 def test_without_a_command_the_help_is_shown() -> None:
     """Each command is named in it."""
     run = _vlmprof()

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from vlmprof.errors import UsageError
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.patching import Diagnosis, Family, Recipe
-from vlmprof.session.ladder_plan import LadderPlan, plan_ladder
+from vlmprof.session.ladder_plan import LadderPlan, parse_order, plan_ladder
 
 
 def _nothing(_run: RunFolder) -> Diagnosis:
@@ -131,3 +132,26 @@ def test_no_ablation_leaves_out_the_engine_as_it_is() -> None:
     (note,) = plan.notes
     assert note.startswith("no row leaves out recipe 2")
     assert _from_old().notes == []
+
+
+def test_an_order_is_groups_of_recipes_each_once() -> None:
+    assert parse_order("10 1,11 8", _RECIPES) == [(10,), (1, 11), (8,)]
+    assert parse_order("  1,1   8 ", _RECIPES) == [(1,), (8,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("99", "no recipe '99'"),
+        ("0", "no recipe '0'"),
+        ("1 two", "no recipe 'two'"),
+        ("1 ²", "no recipe '²'"),
+        ("", "names no recipe in some row"),
+        ("1 , 8", "names no recipe in some row"),
+        ("1,8 10 8", "names recipe 8 twice"),
+    ],
+)
+def test_an_order_that_says_nothing_of_some_row_is_refused(text: str, told: str) -> None:
+    """Each would leave a row of the table empty, for which a server would be started all the same."""
+    with pytest.raises(UsageError, match=told):
+        parse_order(text, _RECIPES)

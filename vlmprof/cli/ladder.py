@@ -6,7 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlmprof.errors import FileUnreadable, UsageError
+from vlmprof.cli.workload_options import (
+    WORKLOAD,
+    Austin,
+    Concurrency,
+    CpuProfiler,
+    Images,
+    IntervalMs,
+    Json,
+    MaxTokens,
+    Port,
+    Prompt,
+    Python,
+    ReadyTimeout,
+    Seed,
+)
+from vlmprof.errors import FileUnreadable
+from vlmprof.units import NS_PER_MS
 
 if TYPE_CHECKING:
     from vlmprof.model.run_folder import RunFolder
@@ -28,22 +44,18 @@ def ladder(
         ),
     ] = "",
     order: Annotated[
-        str, typer.Option(help="Rows instead of the paper's, as '10 1,11 8': what comes on with each.")
-    ] = "",
+        str | None,
+        typer.Option(
+            help="Rows instead of the paper's, as '10 1,11 8': what comes on with each.", show_default=False
+        ),
+    ] = None,
     ablate: Annotated[
         bool, typer.Option("--ablate", help="Also measure all recipes without each one.")
     ] = False,
     rounds: Annotated[int, typer.Option(min=2, help="How often each row is measured.")] = 12,
-    per_block: Annotated[int, typer.Option(min=1, help="Requests each time.")] = 4,
-    requests: Annotated[
-        int, typer.Option(min=4, help="Requests that profile the baseline, for the predictions.")
-    ] = 40,
-    warmup: Annotated[
-        int, typer.Option(min=0, help="Requests sent first and left out, once at the server's start.")
+    per_block: Annotated[
+        int, typer.Option(min=1, help="Requests each time, per client of --concurrency.")
     ] = 4,
-    images: Annotated[Path | None, typer.Option(help="Folder of pictures instead of generated ones.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens that each request generates.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of generated images and of the order of blocks.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -54,9 +66,34 @@ def ladder(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew instead of going on with what is in the folder.")
     ] = False,
-    cpu_profiler: Annotated[str, typer.Option(help="auto, austin, py-spy or none.")] = "auto",
-    python: Annotated[Path | None, typer.Option(help="Interpreter that has the engine.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    images: Images = None,
+    prompt: Prompt = None,
+    requests: Annotated[
+        int,
+        typer.Option(
+            min=4,
+            help="Requests that profile the baseline, for the predictions.",
+            rich_help_panel=WORKLOAD,
+        ),
+    ] = 40,
+    warmup: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Requests sent first and left out, once at the server's start.",
+            rich_help_panel=WORKLOAD,
+        ),
+    ] = 4,
+    concurrency: Concurrency = 1,
+    max_tokens: MaxTokens = 16,
+    seed: Seed = 0,
+    cpu_profiler: CpuProfiler = "auto",
+    interval_ms: IntervalMs = 2.0,
+    austin: Austin = None,
+    python: Python = None,
+    port: Port = None,
+    ready_timeout: ReadyTimeout = 900.0,
+    json_: Json = False,
 ) -> None:
     """Add recipes one by one inside one server: time to first token, tokens/s and latency of every row.
 
@@ -64,18 +101,25 @@ def ladder(
     """
     from vlmprof.session.ladder import LadderOptions
     from vlmprof.session.options import RunOptions
+    from vlmprof.workload.prompts import DEFAULT_PROMPT
 
     run = RunOptions(
         model=model,
         out=out or Path("runs") / "-".join(filter(None, ("ladder", Path(model).name or "model", baseline))),
         command=sys.argv,
         images=images,
+        prompt=DEFAULT_PROMPT if prompt is None else prompt,
         requests=requests,
         warm_up=warmup,
+        concurrency=concurrency,
         max_tokens=max_tokens,
         seed=seed,
         cpu_profiler=cpu_profiler,
+        interval_ns=round(interval_ms * NS_PER_MS),
+        austin=austin,
         python=python,
+        port=port,
+        ready_timeout_s=ready_timeout,
         overwrite=overwrite,
         recipes=recipes,
         baseline=baseline,
@@ -83,14 +127,7 @@ def ladder(
         per_block=per_block,
         engine_args=engine_args or [],
     )
-    _measure_and_print(LadderOptions(run, _parsed_order(order), ablate), as_json=json_)
-
-
-def _parsed_order(text: str) -> list[list[int]]:
-    groups = [group.split(",") for group in text.split()]
-    if not all(number.isdigit() for group in groups for number in group):
-        raise UsageError(f"{text!r} is no order of recipes", hint="as --order '10 1,11 8'")
-    return [[int(number) for number in group] for group in groups]
+    _measure_and_print(LadderOptions(run, order, ablate), as_json=json_)
 
 
 def _measure_and_print(options: "LadderOptions", *, as_json: bool) -> None:

@@ -1,6 +1,5 @@
 """Measures a ladder: one server, recipes added one by one, every row in every round."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -15,7 +14,7 @@ from vlmprof.patching.selection import ALL
 from vlmprof.patching.source import InstalledSource
 from vlmprof.session.baseline import choose_baseline, select_today
 from vlmprof.session.compare import compare_arms
-from vlmprof.session.ladder_plan import LadderPlan, plan_ladder
+from vlmprof.session.ladder_plan import LadderPlan, parse_order, plan_ladder
 from vlmprof.session.options import Progress, RunOptions
 from vlmprof.session.profile import profile
 from vlmprof.session.recipe_plan import family_of_model
@@ -29,12 +28,12 @@ class LadderOptions:
 
     Attributes:
         run: everything but its trial, which the ladder sets; its `recipes` are what the ladder may use.
-        order: groups of recipes to add, instead of the paper's rows.
+        order: groups of recipes to add, as `10 1,11 8`, instead of the paper's rows; None for those.
         ablate: also measure all recipes without each one.
     """
 
     run: RunOptions
-    order: Sequence[Sequence[int]] = ()
+    order: str | None = None
     ablate: bool = False
 
 
@@ -42,6 +41,7 @@ def measure_ladder(options: LadderOptions, progress: Progress) -> tuple[RunFolde
     """Run a ladder to its end, going on where an earlier one of the same plan was cut off.
 
     Raises:
+        UsageError: the order names no rows, a recipe that there is not, or one twice.
         RecipeMisfit: no recipe can be switched in this engine and model.
         VlmprofError: as `profile`.
     """
@@ -67,7 +67,7 @@ def _plan(options: LadderOptions) -> tuple[Family, LadderPlan]:
         selection.numbers,
         recipes,
         refused=selection.refused,
-        order=options.order,
+        order=() if options.order is None else parse_order(options.order, recipes),
         ablate=options.ablate,
         today=old.number if old else None,
     )

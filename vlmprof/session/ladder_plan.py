@@ -1,13 +1,16 @@
 """The rows of a ladder: which recipes come on with which, which cannot, and why."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from vlmprof.errors import UsageError
 from vlmprof.model.ladder import LadderStep, PaperFigures
 from vlmprof.model.paper import INTERNVL3_2B, SMOLVLM_256M, PaperRow, PaperTable
 from vlmprof.patching import Family, Recipe
+from vlmprof.patching.registry import parse_numbers
 
 _TABLES: Mapping[Family, PaperTable] = {
     Family.IDEFICS3: SMOLVLM_256M,
@@ -35,6 +38,26 @@ class LadderPlan:
         """Arms of the trial that measures the rows, name -> recipes; those equal to an earlier one are one arm."""
         measured = [step for step in (*self.steps, *self.ablations) if step.arm]
         return {step.arm: ",".join(map(str, step.recipes)) for step in measured}
+
+
+def parse_order(text: str, recipes: Mapping[int, Recipe]) -> list[tuple[int, ...]]:
+    """Rows of `10 1,11 8`: what comes on with each.
+
+    Raises:
+        UsageError: no row, a part that is no recipe's number, or a recipe that is named by two rows.
+    """
+    rows = [parse_numbers(group, recipes) for group in text.split()]
+    counts = Counter(number for row in rows for number in row)
+    if not rows or not all(rows):
+        raise UsageError(f"--order {text!r} names no recipe in some row", hint=_ORDER_HINT)
+    if counts.most_common(1)[0][1] > 1:
+        raise UsageError(
+            f"--order {text!r} names recipe {counts.most_common(1)[0][0]} twice", hint=_ORDER_HINT
+        )
+    return rows
+
+
+_ORDER_HINT = "as --order '10 1,11 8': recipe 10 first, then 1 and 11 together, then 8"
 
 
 def plan_ladder(
