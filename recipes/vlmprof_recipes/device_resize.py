@@ -18,6 +18,8 @@ _INT16_BITS = 15
 _MOST_BITS = 22
 _WHITE = 255
 _EXACT_IN_FLOAT32 = 1 << 24
+_EXACT_PRODUCTS = ("ieee", "none")
+"""Settings of torch's float32 products that round no operand; `none` is its default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,12 @@ def _on_device(
 
 
 def _rounds_operands() -> bool:
-    """Whether a float32 product may round its operands to the 11 bits of TF32."""
-    allowed: bool = torch.backends.cuda.matmul.allow_tf32
-    return allowed
+    """Whether a float32 product may round its operands to the 11 bits of TF32.
+
+    `allow_tf32` says the same but raises where the process has set both the old and the new of torch's settings,
+    as vLLM does with VLLM_BATCH_INVARIANT=1 beside VLLM_FLOAT32_MATMUL_PRECISION=high.
+    """
+    return torch.backends.cuda.matmul.fp32_precision not in _EXACT_PRODUCTS
 
 
 def _rounded(sums: torch.Tensor, scale: float) -> torch.Tensor:

@@ -27,6 +27,55 @@ def with_mapping(call: PatchedCall, model: Any, mm_kwargs: dict[str, Any], *args
     return call.original(model, _completed(call, model, mm_kwargs, normalize=True), *args, **kwargs)
 
 
+def plain_keywords(call: PatchedCall, model: Any, **mm_kwargs: Any) -> Any:
+    """Where `with_keywords` failed: the engine's function with fields of its own, made by plain means."""
+    return call.original(model, **_plain(model, mm_kwargs))
+
+
+def plain_mapping(call: PatchedCall, model: Any, mm_kwargs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    """Where `with_mapping` failed: the same."""
+    return call.original(model, _plain(model, mm_kwargs), *args, **kwargs)
+
+
+def plain_features(
+    call: PatchedCall, model: Any, pixel_values: torch.Tensor, *args: Any, **kwargs: Any
+) -> Any:
+    """Where `dense_features` failed: the engine's function, which takes normalized tiles alone."""
+    embedding = model.vision_model.embeddings.patch_embedding
+    return call.original(model, _plainly_normalized(pixel_values, embedding.weight.dtype), *args, **kwargs)
+
+
+def plain_embeddings(
+    call: PatchedCall, embeddings: Any, pixel_values: torch.Tensor, *args: Any, **kwargs: Any
+) -> Any:
+    """Where recipe 14 failed to embed uint8 tiles: the engine's function, which takes normalized ones alone."""
+    pixels = _plainly_normalized(pixel_values, embeddings.patch_embedding.weight.dtype)
+    return call.original(embeddings, pixels, *args, **kwargs)
+
+
+def _plain(model: Any, mm_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs as the engine's own processor would have sent them, but for the mask."""
+    known = dict(mm_kwargs)
+    tiles = known.pop(UINT8_PIXELS, None)
+    if IMAGES in known:
+        images, sizes = known.pop(IMAGES), known.pop(SIZES)
+        tiles = tiles_of(images.cpu(), sizes).to(images.device)
+    if tiles is not None:
+        dtype = model.model.vision_model.embeddings.patch_embedding.weight.dtype
+        known["pixel_values"] = _plainly_normalized(tiles, dtype)
+    return _masked(known)
+
+
+def _plainly_normalized(tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """uint8 tiles as `normalized`, but on the CPU: the device is asked for the pixels and a tile at most."""
+    if tiles.dtype != torch.uint8:
+        return tiles
+    pixels = torch.empty(tiles.shape, dtype=dtype, device=tiles.device)
+    for into, tile in zip(pixels, tiles, strict=True):
+        into.copy_(((tile.cpu().to(torch.float32) - _SCALE) / _SCALE).to(dtype))
+    return pixels
+
+
 def _completed(
     call: PatchedCall, model: Any, mm_kwargs: dict[str, Any], *, normalize: bool
 ) -> dict[str, Any]:
@@ -42,13 +91,18 @@ def _completed(
         dtype = model.model.vision_model.embeddings.patch_embedding.weight.dtype
         as_sent = not normalize and "pixel_attention_mask" not in completed
         completed["pixel_values"] = tiles if as_sent else _normalized(call, tiles, dtype)
-    pixels = completed.get("pixel_values")
-    if pixels is not None and "pixel_attention_mask" not in completed:
-        n_tiles, _, height, width = pixels.shape
-        # One byte seen n * height * width times: nothing is made, moved or read.
-        whole = torch.ones((), dtype=torch.bool, device=pixels.device)
-        completed["pixel_attention_mask"] = whole.expand(n_tiles, height, width)
-    return completed
+    return _masked(completed)
+
+
+def _masked(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs with an all-true mask where their tiles came without one."""
+    pixels = inputs.get("pixel_values")
+    if pixels is None or "pixel_attention_mask" in inputs:
+        return inputs
+    n_tiles, _, height, width = pixels.shape
+    # One byte seen n * height * width times: nothing is made, moved or read.
+    whole = torch.ones((), dtype=torch.bool, device=pixels.device)
+    return inputs | {"pixel_attention_mask": whole.expand(n_tiles, height, width)}
 
 
 def _normalized(call: PatchedCall, tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

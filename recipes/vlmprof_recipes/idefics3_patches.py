@@ -79,10 +79,12 @@ FIELDS = (
 """API server: what of the tiles is sent to the worker, and under which names."""
 
 
-def _inputs(method: str, replacement: str, parameters: tuple[str, ...], fingerprint: str) -> Patch:
+def _inputs(method: str, given: str, parameters: tuple[str, ...], fingerprint: str) -> Patch:
+    """A way in that takes what is `given` to it as `keywords`, or as a `mapping`."""
     return Patch(
         target=f"{_MODELS}:Idefics3ForConditionalGeneration.{method}",
-        replacement=f"vlmprof_recipes.idefics3_inputs:{replacement}",
+        replacement=f"vlmprof_recipes.idefics3_inputs:with_{given}",
+        fallback=f"vlmprof_recipes.idefics3_inputs:plain_{given}",
         parameters=parameters,
         fingerprints=(fingerprint,),
         follows_switch=False,
@@ -90,16 +92,16 @@ def _inputs(method: str, replacement: str, parameters: tuple[str, ...], fingerpr
 
 
 INPUTS = (
-    _inputs("_parse_and_validate_image_input", "with_keywords", ("self", "kwargs"), "6b724e405d521247"),
+    _inputs("_parse_and_validate_image_input", "keywords", ("self", "kwargs"), "6b724e405d521247"),
     _inputs(
         "select_encoder_cudagraph_items",
-        "with_mapping",
+        "mapping",
         ("self", "mm_kwargs", "indices"),
         "4c17b6933d9cbe09",
     ),
     _inputs(
         "prepare_encoder_cudagraph_replay_buffers",
-        "with_mapping",
+        "mapping",
         ("self", "mm_kwargs", "max_batch_size", "max_frames_per_batch", "path"),
         "2eb47567cb7a4264",
     ),
@@ -110,6 +112,7 @@ FEATURES = (
     Patch(
         target=f"{_MODELS}:Idefics3Model.image_pixels_to_features",
         replacement="vlmprof_recipes.idefics3_inputs:dense_features",
+        fallback="vlmprof_recipes.idefics3_inputs:plain_features",
         parameters=("self", "pixel_values", "pixel_attention_mask", "remove_padding", "position_ids"),
         fingerprints=("d1aaeb2acc3f952b",),
         follows_switch=False,

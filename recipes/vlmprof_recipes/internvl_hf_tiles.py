@@ -84,6 +84,16 @@ def preprocess(call: PatchedCall, processor: Any, images: list[torch.Tensor], **
     return BatchFeature(data=data, tensor_type=options["return_tensors"])
 
 
+def engines_tiles(call: PatchedCall, processor: Any, images: list[torch.Tensor], **options: Any) -> Any:
+    """Where `preprocess` failed: the engine's own tiles, uint8 where those of the request's other images are.
+
+    What joins the images of a request would otherwise make float32 of all, and leave the others from 0 to 255.
+    """
+    are_uint8 = call.is_on(1) and call.is_on(8) and _treatable(images, options) and _trained_scale(options)
+    as_they_are = {"do_rescale": False, "do_normalize": False} if are_uint8 else {}
+    return call.original(processor, images, **options | as_they_are)
+
+
 def _treatable(images: list[torch.Tensor], options: dict[str, Any]) -> bool:
     steps = ("crop_to_patches", "do_resize", "do_rescale", "do_normalize")
     return (

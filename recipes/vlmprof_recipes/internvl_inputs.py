@@ -73,9 +73,83 @@ def chat_features(call: PatchedCall, model: Any, pixel_values: torch.Tensor) -> 
 def hf_features(call: PatchedCall, model: Any, pixel_values: torch.Tensor) -> Any:
     """Encode the tiles of HF-native InternVL; recipe 14 normalizes later."""
     if pixel_values.dtype == torch.uint8 and not call.is_on(14):
-        dtype = model.vision_tower.embeddings.patch_embeddings.projection.weight.dtype
-        pixel_values = _normalized(call, normalized_with_rescaling, pixel_values, dtype)
+        pixel_values = _normalized(call, normalized_with_rescaling, pixel_values, _hf_dtype(model))
     return call.original(model, pixel_values)
+
+
+def plain_chat_keywords(call: PatchedCall, model: Any, **mm_kwargs: Any) -> Any:
+    """Where `chat_keywords` failed: the engine's function with fields of its own, made by plain means."""
+    return call.original(model, **_plain(mm_kwargs, _CHAT_PIXELS))
+
+
+def plain_hf_keywords(call: PatchedCall, model: Any, **mm_kwargs: Any) -> Any:
+    """Where `hf_keywords` failed: the same."""
+    return call.original(model, **_plain(mm_kwargs, _HF_PIXELS))
+
+
+def plain_mapping(
+    call: PatchedCall, model: Any, mm_kwargs: Mapping[str, Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Where `with_mapping` or `select` failed: the same."""
+    return call.original(model, _plain(mm_kwargs, _CHAT_PIXELS), *args, **kwargs)
+
+
+def plain_graph(
+    call: PatchedCall, model: Any, mm_kwargs: Mapping[str, Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Where `into_graph` failed: the same, of normalized tiles."""
+    known = _plain(mm_kwargs, _CHAT_PIXELS)
+    if _CHAT_PIXELS in known:
+        known[_CHAT_PIXELS] = _plainly_normalized(known[_CHAT_PIXELS], _chat_dtype(model), white=1.0)
+    return call.original(model, known, *args, **kwargs)
+
+
+def plain_chat_features(call: PatchedCall, model: Any, pixel_values: torch.Tensor) -> Any:
+    """Where `chat_features` failed: the engine's function, which takes normalized tiles alone."""
+    return call.original(model, _plainly_normalized(pixel_values, _chat_dtype(model), white=1.0))
+
+
+def plain_hf_features(call: PatchedCall, model: Any, pixel_values: torch.Tensor) -> Any:
+    """Where `hf_features` failed: the same."""
+    return call.original(model, _plainly_normalized(pixel_values, _hf_dtype(model), white=_WHITE))
+
+
+def plain_chat_embeddings(call: PatchedCall, embeddings: Any, pixel_values: torch.Tensor) -> Any:
+    """Where recipe 14 failed to embed uint8 tiles: the engine's function, which takes normalized ones alone."""
+    dtype = embeddings.patch_embedding.weight.dtype
+    return call.original(embeddings, _plainly_normalized(pixel_values, dtype, white=1.0))
+
+
+def plain_hf_embeddings(call: PatchedCall, embeddings: Any, pixel_values: torch.Tensor) -> Any:
+    """The same for HF-native InternVL."""
+    dtype = embeddings.projection.weight.dtype
+    return call.original(embeddings, _plainly_normalized(pixel_values, dtype, white=_WHITE))
+
+
+def _plain(mm_kwargs: Mapping[str, Any], pixels: str) -> dict[str, Any]:
+    """Inputs as `_known`, but tiles of whole images are made on the CPU: the device is asked for them alone."""
+    known = {}
+    for name, value in mm_kwargs.items():
+        if name == IMAGES:
+            known[pixels] = tiles_of(value.cpu(), mm_kwargs[SIZES]).to(value.device)
+        elif name != SIZES:
+            known[name.removesuffix(UINT8)] = value
+    return known
+
+
+def _plainly_normalized(tiles: torch.Tensor, dtype: torch.dtype, *, white: float) -> torch.Tensor:
+    """uint8 tiles normalized on the CPU: the device is asked for the pixels and a tile at most.
+
+    Args:
+        white: what 255 is when the mean is subtracted: 1 as vLLM's processor normalizes, 255 as transformers'.
+    """
+    if tiles.dtype != torch.uint8:
+        return tiles
+    mean, std = _channels(IMAGENET.mean) * white, _channels(IMAGENET.std) * white
+    pixels = torch.empty(tiles.shape, dtype=dtype, device=tiles.device)
+    for into, tile in zip(pixels, tiles, strict=True):
+        into.copy_(((tile.cpu().to(torch.float32) / (_WHITE / white) - mean) / std).to(dtype))
+    return pixels
 
 
 def _normalized(
@@ -149,4 +223,9 @@ def _channels(values: tuple[float, ...], device: Any = None) -> torch.Tensor:
 
 def _chat_dtype(model: Any) -> torch.dtype:
     dtype: torch.dtype = model.vision_model.embeddings.patch_embedding.weight.dtype
+    return dtype
+
+
+def _hf_dtype(model: Any) -> torch.dtype:
+    dtype: torch.dtype = model.vision_tower.embeddings.patch_embeddings.projection.weight.dtype
     return dtype

@@ -41,6 +41,7 @@ HF_PREPROCESS = (
     Patch(
         target=f"{_GOT_OCR2}._preprocess",
         replacement="vlmprof_recipes.internvl_hf_tiles:preprocess",
+        fallback="vlmprof_recipes.internvl_hf_tiles:engines_tiles",
         parameters=(
             "self",
             "images",
@@ -109,11 +110,13 @@ def _always(
     parameters: tuple[str, ...],
     *fingerprints: str,
     shows_use: bool = True,
+    fallback: str = "",
 ) -> tuple[Patch, ...]:
     return (
         Patch(
             target=target,
             replacement=f"vlmprof_recipes.{replacement}",
+            fallback=fallback and f"vlmprof_recipes.{fallback}",
             parameters=parameters,
             fingerprints=fingerprints,
             follows_switch=False,
@@ -151,6 +154,7 @@ CHAT_INPUTS = (
         ("self", "kwargs"),
         "38a248809c23152d",
         "347279e085b7b0f1",
+        fallback="internvl_inputs:plain_chat_keywords",
     ),
     *_always(
         f"{_CHAT_MODEL}.get_input_modality",
@@ -163,24 +167,28 @@ CHAT_INPUTS = (
         "internvl_inputs:select",
         ("self", "mm_kwargs", "indices"),
         "cd40a8bba2fc64b8",
+        fallback="internvl_inputs:plain_mapping",
     ),
     *_always(
         f"{_CHAT_MODEL}.prepare_encoder_cudagraph_replay_buffers",
         "internvl_inputs:into_graph",
         ("self", "mm_kwargs", "max_batch_size", "max_frames_per_batch", "path"),
         "132f8754d38c2c96",
+        fallback="internvl_inputs:plain_graph",
     ),
     *_always(
         f"{_CHAT_MODEL}.encoder_eager_forward",
         "internvl_inputs:with_mapping",
         ("self", "mm_kwargs", "path"),
         "e35a2a1c7af11b33",
+        fallback="internvl_inputs:plain_mapping",
     ),
     *_always(
         f"{_CHAT_MODEL}.extract_feature",
         "internvl_inputs:chat_features",
         ("self", "pixel_values"),
         "089c73cb76d38b1e",
+        fallback="internvl_inputs:plain_chat_features",
     ),
 )
 """Worker: every way into the vision encoder, eager and through CUDA graphs."""
@@ -192,12 +200,14 @@ HF_INPUTS = (
         ("self", "kwargs"),
         "64a6018e63ddb744",
         "5ba512e9fc14dd80",
+        fallback="internvl_inputs:plain_hf_keywords",
     ),
     *_always(
         f"{_HF_MODEL}.extract_feature",
         "internvl_inputs:hf_features",
         ("self", "pixel_values"),
         "3d7bd6e4aec23b81",
+        fallback="internvl_inputs:plain_hf_features",
     ),
 )
 """Worker: the way into the vision encoder; this model has no CUDA graphs of it."""

@@ -55,6 +55,9 @@ _REPLACEMENTS = textwrap.dedent("""
 
     def broken(call, *args):
         raise RuntimeError("a defect of the recipe")
+
+    def negated(call, *args):
+        return -call.original(*args)
 """)
 
 
@@ -225,6 +228,46 @@ def test_a_replacement_that_raises_gives_way_to_the_original_and_is_counted(
     assert [record.getMessage() for record in caplog.records] == [
         "recipe for toy_engine:double failed; the engine's own way is taken"
     ]
+
+
+def test_a_replacement_that_raises_gives_way_to_the_patch_s_fallback(
+    engine: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    """-6 twice, where the original alone would have made 6; both failures are counted, the first is logged."""
+    patch = replace(_double(engine, by="broken"), fallback="toy_replacements:negated")
+    patches = PatchSet([_recipe(patch)], RecipeSwitch.private([1]), _FAMILY)
+    patches.apply()
+    assert [engine.double(3), engine.double(3)] == [-6, -6]
+    patches.undo()
+    assert patches.counts() == {"toy_engine:double": PatchCounts(calls=2, failures=2)}
+    assert [record.getMessage() for record in caplog.records] == [
+        "recipe for toy_engine:double failed; toy_replacements:negated is taken"
+    ]
+
+
+def test_a_fallback_that_raises_too_gives_way_to_the_original(
+    engine: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    """6, and one failure; the log tells of both."""
+    patch = replace(_double(engine, by="broken"), fallback="toy_replacements:broken")
+    patches = PatchSet([_recipe(patch)], RecipeSwitch.private([1]), _FAMILY)
+    patches.apply()
+    assert engine.double(3) == 6
+    patches.undo()
+    assert patches.counts() == {"toy_engine:double": PatchCounts(calls=1, failures=1)}
+    assert caplog.records[-1].getMessage() == "fallback for toy_engine:double failed too"
+
+
+def test_what_the_original_raises_in_a_fallback_is_raised(engine: ModuleType) -> None:
+    """A negative number is refused by the engine, whichever way it comes to it."""
+    encode = _patch(engine.Model.encode, "Model.encode", "self number", by="broken")
+    patches = PatchSet(
+        [_recipe(replace(encode, fallback="toy_replacements:negated"))], RecipeSwitch.private([1]), _FAMILY
+    )
+    patches.apply()
+    with pytest.raises(ValueError, match="negative"):
+        engine.Model().encode(-1)
+    patches.undo()
 
 
 def test_what_the_original_raises_is_raised_and_is_no_failure_of_the_recipe(engine: ModuleType) -> None:

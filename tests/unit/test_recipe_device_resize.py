@@ -1,5 +1,6 @@
 """Recipe 3's resize by matrix products: the very values of torchvision's on the CPU."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -7,7 +8,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="the models' extra is not installed")
 functional = pytest.importorskip("torchvision.transforms.v2.functional")
 
-from vlmprof_recipes.device_resize import BICUBIC, LANCZOS, Filter, resized, weights_of  # noqa: E402
+from vlmprof_recipes.device_resize import (  # noqa: E402
+    BICUBIC,
+    LANCZOS,
+    Filter,
+    _rounds_operands,
+    resized,
+    weights_of,
+)
 
 _SIZES = [
     ((480, 640), (1536, 2048)),
@@ -63,3 +71,28 @@ def test_float32_is_left_where_it_could_not_hold_a_sum() -> None:
     """640 to 2048: weights below 2**15 of 14 bits, sums near 2**22. 4000 to 100: 20 bits, sums near 2**28."""
     assert weights_of(LANCZOS, 640, 2048).fits_float32
     assert not weights_of(LANCZOS, 4000, 100).fits_float32
+
+
+@pytest.fixture
+def products() -> Iterator[Any]:
+    """torch's settings of CUDA's products, put back afterwards."""
+    settings = torch.backends.cuda.matmul
+    before = settings.fp32_precision
+    yield settings
+    torch.set_float32_matmul_precision("highest")
+    settings.fp32_precision = before
+
+
+@pytest.mark.parametrize(
+    ("legacy", "current", "rounds"),
+    [("highest", "ieee", False), ("high", "ieee", False), ("high", "tf32", True), ("highest", "none", False)],
+)
+def test_what_products_round_is_read_whichever_settings_were_made(
+    products: Any, legacy: str, current: str, rounds: bool
+) -> None:
+    """The second: VLLM_BATCH_INVARIANT=1 beside VLLM_FLOAT32_MATMUL_PRECISION=high; `allow_tf32` raises there."""
+    torch.set_float32_matmul_precision(legacy)
+    products.fp32_precision = current
+    assert _rounds_operands() == rounds
+    image = _image(37, 100)
+    assert resized(image, (64, 64), BICUBIC).shape == (3, 64, 64)

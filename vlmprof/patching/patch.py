@@ -38,6 +38,9 @@ class Patch:
             takes those too.
         shows_use: False where the engine calls it with every request, whatever became of the recipe's other
             patches: that it was called does not show that the recipe acted.
+        fallback: as `replacement`, called in its place when it raised; empty where the original understands what
+            it is given. A worker's does not where the API server sent other fields: by plain means, which ask for
+            little memory, the fallback gives it its own.
     """
 
     target: str
@@ -47,6 +50,7 @@ class Patch:
     follows_switch: bool = True
     earlier: tuple[Original, ...] = ()
     shows_use: bool = True
+    fallback: str = ""
 
     @property
     def module(self) -> str:
@@ -70,9 +74,16 @@ class Patch:
         return owner, name
 
     def load_replacement(self) -> Callable[..., Any]:
-        module, _, name = self.replacement.partition(":")
-        loaded: Callable[..., Any] = getattr(importlib.import_module(module), name)
-        return loaded
+        return _load(self.replacement)
+
+    def load_fallback(self) -> Callable[..., Any] | None:
+        return _load(self.fallback) if self.fallback else None
+
+
+def _load(target: str) -> Callable[..., Any]:
+    module, _, name = target.partition(":")
+    loaded: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return loaded
 
 
 def fingerprint(function: Callable[..., Any]) -> str:

@@ -217,7 +217,7 @@ def _replaced(
     ledger: CallCounter | None,
 ) -> Callable[..., Any]:
     """The function that takes the original's place; it calls the original where no recipe of the patch is on."""
-    replacement = patch.load_replacement()
+    served = _Served(patch, original, counter, ledger)
     always = not patch.follows_switch
 
     @functools.wraps(original)
@@ -225,26 +225,62 @@ def _replaced(
         active = switch.mask & users
         if not (active or always):
             return original(*args, **kwargs)
-        counter.add_call()
-        if ledger is not None and patch.shows_use:
-            ledger.add_calls(active)
-        patched = PatchedCall(original, active)
-        try:
-            return replacement(patched, *args, **kwargs)
-        # Whatever a recipe does wrong, the request is served: an exception would end the engine.
-        except Exception as error:
-            if error is patched.raised:
-                raise
-            if ledger is not None:
-                ledger.add_failures(active)
-            if counter.add_failure() == 1:
-                _LOG.warning(
-                    "recipe for %s failed; the engine's own way is taken", patch.target, exc_info=True
-                )
-        return original(*args, **kwargs)
+        return served(active, args, kwargs)
 
     setattr(call, REPLACEMENT_MARK, original)
     return call
+
+
+class _Served:
+    """Calls of a replaced function that a recipe may act in; whatever the recipe does wrong, each is served.
+
+    An exception would end the engine: after one of the replacement's own the patch's fallback is called, and after
+    one of that the original. What the original raises is raised.
+    """
+
+    def __init__(
+        self, patch: Patch, original: Callable[..., Any], counter: _Counter, ledger: CallCounter | None
+    ) -> None:
+        self._patch = patch
+        self._original = original
+        self._counter = counter
+        self._ledger = ledger
+        self._replacement = patch.load_replacement()
+        self._fallback = patch.load_fallback()
+
+    def __call__(self, active: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Serve a call with a mask of the patch's recipes that are on."""
+        self._counter.add_call()
+        if self._ledger is not None and self._patch.shows_use:
+            self._ledger.add_calls(active)
+        patched = PatchedCall(self._original, active)
+        try:
+            return self._replacement(patched, *args, **kwargs)
+        except Exception as error:
+            if error is patched.raised:
+                raise
+            self._count_failure(active)
+        # Here the exception is gone, and with it what its frames held: memory may be what was lacking.
+        return self._fall_back(active, args, kwargs)
+
+    def _fall_back(self, active: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._fallback is not None:
+            patched = PatchedCall(self._original, active)
+            try:
+                return self._fallback(patched, *args, **kwargs)
+            except Exception as error:
+                if error is patched.raised:
+                    raise
+                _LOG.warning("fallback for %s failed too", self._patch.target, exc_info=True)
+        return self._original(*args, **kwargs)
+
+    def _count_failure(self, active: int) -> None:
+        """Count the exception that is handled now; the first one is logged."""
+        if self._ledger is not None:
+            self._ledger.add_failures(active)
+        if self._counter.add_failure() == 1:
+            way = self._patch.fallback or "the engine's own way"
+            _LOG.warning("recipe for %s failed; %s is taken", self._patch.target, way, exc_info=True)
 
 
 def _rebind(function: Any, other: Any) -> None:
