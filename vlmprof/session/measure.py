@@ -27,7 +27,7 @@ def measure(prepared: Prepared, server: ServedEngine, journal: Journal, progress
     """Send every block with its recipes on; each request is on disk as soon as it has ended.
 
     Raises:
-        EngineFailed: the server died, or refused all requests of a block.
+        EngineFailed: the server died, or no request of a block worked, none of the run or not for its pictures.
     """
     options = prepared.options
     chat = ChatOptions(
@@ -50,7 +50,7 @@ def measure(prepared: Prepared, server: ServedEngine, journal: Journal, progress
                     ended = _Ended(journal, progress, block)
                     runner.run(_send(client, block, requests, _load(options), ended))
                 server.remember_family()
-                _check(server, block, ended.requests)
+                _check(server, block, ended.requests, journal)
                 for collector in prepared.collectors:
                     journal.set_collector(collector.info)
         finally:
@@ -124,15 +124,27 @@ def _watched(block: Block, collectors: list[Collector]) -> Iterator[None]:
             collector.pause()
 
 
-def _check(server: ServedEngine, block: Block, requests: list[Request]) -> None:
-    """A server that did not answer at last is dying; one that refuses a whole block refuses this workload."""
+def _check(server: ServedEngine, block: Block, requests: list[Request], journal: Journal) -> None:
+    """What a block's failures mean for the rest of the run.
+
+    A server that did not answer at last is dying. One that refuses a whole block refuses this workload, unless it
+    has answered before: then it refuses these pictures, as those of a block of one request, and the run goes on.
+
+    Raises:
+        EngineFailed: the server has ended, or no request of the block worked and it was not for the pictures.
+    """
     server.check_alive("in mid-run")
     failed = [request for request in requests if request.error]
     nothing_worked = len(failed) >= max(1, len(requests))
+    refused = all(400 <= request.http_status < 500 for request in failed)
     silent = bool(failed) and requests[-1] is failed[-1] and failed[-1].http_status == 0
-    if silent or (nothing_worked and any(request.http_status != 400 for request in failed)):
+    if silent or (nothing_worked and not refused):
         _wait_for_death(server)
     if not nothing_worked:
+        return
+    if refused and journal.finished_requests:
+        # Without the block's number: one picture that meets every arm in every round is one warning.
+        journal.warn(f"the engine refused every request of a block: {failed[0].error}")
         return
     raise EngineFailed(
         f"all {len(requests)} requests of {_title(block).lower()} failed: {failed[0].error}",
