@@ -108,7 +108,8 @@ def _ttft_ns(pairing: Pairing, side: int) -> list[int]:
 def _means_ns(pairing: Pairing, side: int) -> dict[str, float]:
     """Mean of every group and stage: together they are the mean TTFT, so that bars may follow one another."""
     parts = _values(pairing, side)[:, _FIRST_PART:]
-    known = parts[np.isfinite(parts).all(axis=1)]
+    # A request without stages is unattributed as a whole; one without a breakdown is not even that.
+    known = np.nan_to_num(parts[np.isfinite(parts).any(axis=1)])
     means_ns = known.mean(axis=0) if len(known) else np.zeros(parts.shape[1])
     return dict(zip(COLUMNS[_FIRST_PART:], means_ns.tolist(), strict=True))
 

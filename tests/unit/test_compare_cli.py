@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -15,6 +16,8 @@ from vlmprof.cli.main import app
 from vlmprof.errors import FileUnreadable, RegressionFound, UsageError
 from vlmprof.model.comparison import Verdict, read_comparison
 from vlmprof.model.run_folder import RunFolder
+from vlmprof.model.table_io import read_table, write_table
+from vlmprof.model.tables import SCHEMAS
 from vlmprof.session.compare import compare_folders
 
 HOSTILE = "</script><img src=x onerror=alert(1)>|`[x](javascript:1)`\x1b[31m\u202e\n# head"
@@ -76,6 +79,23 @@ def test_an_undecided_gate_passes_aloud_unless_it_is_strict(ab_run: Path, tmp_pa
     assert "undecided: the interval straddles the bound" in " ".join(shown.split())
     with pytest.raises(RegressionFound, match="is undecided for B"):
         _invoke(str(ab_run), "--gate", gate, "--strict", "--out", str(tmp_path))
+
+
+def test_a_gate_on_what_was_not_measured_is_a_wrong_use(tmp_path: Path) -> None:
+    """Requests of one token have no time per output token: results are written, and the build does not pass."""
+    run = write_ab_run(tmp_path / "run", AbRun(rounds=3))
+    rows = [row | {"output_tokens": 1} for row in read_table(run, "requests").to_pylist()]
+    write_table(run, "requests", pa.Table.from_pylist(rows, schema=SCHEMAS["requests"]))
+    with pytest.raises(UsageError, match="tpot_p50<5% is not measured for B: no request of one side"):
+        _invoke(str(run.path), "--gate", "tpot_p50<5%", "--gate", "ttft_p50<50%", "--markdown")
+    assert read_comparison(run).gates[0].measured is None
+    assert (
+        "| `tpot_p50<5%` | B | – | – | ❌ not measured: no request"
+        in (run.path / "comparison.md").read_text()
+    )
+    assert '"outcome":"not measured"' in (run.path / "comparison.html").read_text()
+    with pytest.raises(RegressionFound, match="ttft_p50<-50% is violated"):
+        _invoke(str(run.path), "--gate", "tpot_p50<5%", "--gate", "ttft_p50<-50%")
 
 
 def test_what_is_no_gate_is_refused_before_a_run_is_read(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What keeps a comparison from a verdict: requests that failed, and runs that are invalid."""
+"""What keeps a comparison from a verdict: requests that failed, invalid runs, what was not measured."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,9 @@ import pytest
 from tests.unit.synthetic_ab_run import AbRun, write_ab_run, write_plain_run
 from vlmprof.analysis.compare_enough import Doubts, Evidence, Served, why_no_verdict
 from vlmprof.analysis.compare_gates import check_gate, parse_gate
+from vlmprof.analysis.compare_requests import COLUMNS, HEADLINE
 from vlmprof.model.comparison import GateOutcome, GateResult, Verdict
+from vlmprof.model.results import BreakdownResult, read_breakdown
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.table_io import read_table, write_table
 from vlmprof.model.tables import SCHEMAS
@@ -115,3 +117,30 @@ def test_a_trial_that_was_cut_off_says_so(tmp_path: Path) -> None:
     comparison = compare_arms(run)
     assert "demo is partial: what it holds may not be all" in comparison.warnings
     assert comparison.verdict == Verdict.FASTER
+
+
+@pytest.mark.parametrize("watched", ["no breakdown", "all unattributed"])
+def test_stages_that_one_run_did_not_measure_are_not_compared(tmp_path: Path, watched: str) -> None:
+    """The trial's transform takes thrice as long; its analysis is lost, or no agent was in its server."""
+    slow = AbRun(arms={"A": {"image_transform": 3.0}}, seed=1, name="slow")
+    runs = [write_plain_run(tmp_path / "a"), write_plain_run(tmp_path / "b", slow)]
+    found = read_breakdown(runs[1]).requests
+    unattributed = [msgspec.structs.replace(r, stages={}, unattributed_ns=r.ttft_ns) for r in found]
+    left = unattributed if watched == "all unattributed" else []
+    runs[1].write_result("breakdown", BreakdownResult(requests=left))
+    comparison = compare_folders(runs).comparisons[0]
+    assert comparison.change("stage.image_transform") is None
+    assert "slow has no stages: only whole requests are compared" in comparison.warnings
+    for gate in ("stage.image_transform<+5%", "stage.image_transform<=2ms", "group.image<+5%"):
+        assert check_gate(parse_gate(gate), comparison).outcome == GateOutcome.UNMEASURED
+    assert check_gate(parse_gate("ttft_p50<+5%"), comparison).outcome == GateOutcome.VIOLATED
+
+
+def test_a_stage_that_took_no_time_is_absent(tmp_path: Path) -> None:
+    """No picture comes from a URL."""
+    comparison = compare_arms(write_ab_run(tmp_path / "run", AbRun(rounds=3)))
+    assert "stage.image_fetch" in comparison.absent
+    assert check_gate(parse_gate("stage.image_fetch<=0ms"), comparison).outcome == GateOutcome.PASSED
+    known = {part.metric for part in comparison.parts}
+    assert known.isdisjoint(comparison.absent)
+    assert len(known) + len(comparison.absent) == len(COLUMNS) - len(HEADLINE)

@@ -1,5 +1,7 @@
 """Gates: what they say, and when they are decided."""
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 
@@ -34,7 +36,7 @@ STAGE = msgspec.structs.replace(
 )
 
 
-def _comparison(*changes: Change) -> Comparison:
+def _comparison(*changes: Change, absent: Sequence[str] = ()) -> Comparison:
     side = ComparedSide(label="B", run="runs/b", name="b", requests=40, blocks=8)
     return Comparison(
         baseline=side,
@@ -47,12 +49,13 @@ def _comparison(*changes: Change) -> Comparison:
         sentence="",
         metrics=list(changes),
         parts=[],
+        absent=list(absent),
         outputs=OutputEquality(compared=0, equal=0),
     )
 
 
-def _outcome(gate: str, *changes: Change) -> GateOutcome:
-    return check_gate(parse_gate(gate), _comparison(*changes)).outcome
+def _outcome(gate: str, *changes: Change, absent: Sequence[str] = ()) -> GateOutcome:
+    return check_gate(parse_gate(gate), _comparison(*changes, absent=absent)).outcome
 
 
 @pytest.mark.parametrize(
@@ -80,9 +83,19 @@ def test_a_gate_says_what_was_measured_in_its_own_unit() -> None:
     assert (result.unit, result.trial) == ("%", "B")
 
 
-def test_a_stage_that_neither_side_has_does_not_rise() -> None:
-    assert _outcome("stage.image_fetch<1ms", TTFT) == GateOutcome.PASSED
-    assert _outcome("stage.image_fetch<0ms", TTFT) == GateOutcome.VIOLATED
+def test_a_stage_that_took_no_time_on_either_side_does_not_rise() -> None:
+    absent = ["stage.image_fetch"]
+    assert _outcome("stage.image_fetch<1ms", TTFT, absent=absent) == GateOutcome.PASSED
+    assert _outcome("stage.image_fetch<5%", TTFT, absent=absent) == GateOutcome.PASSED
+    assert _outcome("stage.image_fetch<0ms", TTFT, absent=absent) == GateOutcome.VIOLATED
+
+
+@pytest.mark.parametrize("metric", ["tpot_p50", "stage.image_fetch", "group.image", "e2e_p50"])
+def test_what_was_not_measured_is_not_held_to_be_nothing(metric: str) -> None:
+    result = check_gate(parse_gate(f"{metric}<+5%"), _comparison(TTFT, absent=["stage.mm_cache"]))
+    assert result.outcome == GateOutcome.UNMEASURED
+    assert (result.measured, result.low, result.high) == (None, None, None)
+    assert result.note.startswith(("no request", "one side"))
 
 
 def test_no_percentage_is_taken_of_nothing() -> None:

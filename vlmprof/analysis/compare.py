@@ -18,6 +18,7 @@ from vlmprof.analysis.compare_requests import (
     by_round,
     compared_requests,
     failed_requests,
+    has_stages,
     headline_blocks,
     neighbour_rounds,
     pair,
@@ -149,7 +150,7 @@ def compare_runs(baseline: ComparedRun, trial: ComparedRun) -> Comparison:
                 f"{label} holds the arms {', '.join(run.arms)}: only its arm {run.arms[0]} is compared"
             )
         warnings += [*_status_warnings(run, label), *_recipe_warnings(run.info)]
-    warnings += _failure_warnings(compared, sides)
+    warnings += [*_failure_warnings(compared, sides), *_stage_warnings(compared, sides)]
     return _compare(
         (compared[0], compared[1]),
         rounds_of_runs(sides[0].requests, sides[1].requests),
@@ -242,6 +243,14 @@ def _failure_warnings(sides: Iterable[ComparedSide], sent: Iterable[SentRequests
     ]
 
 
+def _stage_warnings(sides: Sequence[ComparedSide], sent: Sequence[SentRequests]) -> list[str]:
+    """Named where it is one side alone: of two without stages, each run says so itself."""
+    without = [side.label for side, each in zip(sides, sent, strict=True) if not has_stages(each.requests)]
+    return [
+        f"{label} has no stages: only whole requests are compared" for label in without[: len(without) == 1]
+    ]
+
+
 def _rounds_of_arms(run: ComparedRun, baseline: str, trial: str) -> Rounds:
     sides = []
     for arm in (baseline, trial):
@@ -300,6 +309,7 @@ def _compare(
         sentence=sentence(metrics[0], sides[1].label),
         metrics=metrics,
         parts=measured.parts(gpu=gpu),
+        absent=measured.absent(),
         outputs=output_equality(
             [request for side, _ in rounds for request in side],
             [request for _, side in rounds for request in side],

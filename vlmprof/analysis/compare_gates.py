@@ -10,6 +10,9 @@ interval, so that noise alone does not fail a build:
 
 So is one that no verdict may rest on (`compare_enough`), whatever the interval says. Of an invalid run every gate
 is violated: what was to be measured was not there.
+
+What a side did not measure is neither a rise nor none. Such a gate is **not measured**, which ends the command as a
+wrong use of it: left to pass, it would go on passing, and nobody would know that it watches nothing.
 """
 
 import re
@@ -57,31 +60,55 @@ def parse_gate(text: str) -> Gate:
 
 
 def check_gate(gate: Gate, comparison: Comparison) -> GateResult:
-    """Hold a gate against a comparison; a stage that neither side has does not rise.
+    """Hold a gate against a comparison; a stage that took no time on either side does not rise.
 
     Raises:
         UsageError: a percentage of a baseline of 0.
     """
-    change = comparison.change(gate.metric)
-    measured, low, high = (0.0, 0.0, 0.0) if change is None else _in_unit(change, gate)
-    invalid = comparison.baseline.invalid or comparison.trial.invalid
-    why_not = change.undecided_because if change else ""
-    if invalid:
-        outcome = GateOutcome.VIOLATED
-    elif why_not:
-        outcome = GateOutcome.UNDECIDED
-    else:
-        outcome = _outcome(gate, low, high)
+    values = _measured(gate, comparison)
+    outcome, note = _decided(gate, comparison, values)
+    measured, low, high = values or (None, None, None)
     return GateResult(
         gate=gate.text,
         trial=comparison.trial.label,
         outcome=outcome,
-        note=invalid or why_not,
+        note=note,
         measured=measured,
         low=low,
         high=high,
         unit=gate.unit,
     )
+
+
+_Values = tuple[float, float, float]
+"""Estimate and both ends of the interval, in the gate's unit."""
+
+
+def _measured(gate: Gate, comparison: Comparison) -> _Values | None:
+    change = comparison.change(gate.metric)
+    if change is not None:
+        return _in_unit(change, gate)
+    return (0.0, 0.0, 0.0) if gate.metric in comparison.absent else None
+
+
+def _decided(gate: Gate, comparison: Comparison, values: _Values | None) -> tuple[GateOutcome, str]:
+    """The outcome, and why where the interval does not say it."""
+    change = comparison.change(gate.metric)
+    if invalid := comparison.baseline.invalid or comparison.trial.invalid:
+        return GateOutcome.VIOLATED, invalid
+    if values is None:
+        return GateOutcome.UNMEASURED, _why_unmeasured(gate.metric)
+    if change is not None and change.undecided_because:
+        return GateOutcome.UNDECIDED, change.undecided_because
+    return _outcome(gate, *values[1:]), ""
+
+
+def _why_unmeasured(metric: str) -> str:
+    if metric.startswith(("tpot", "tokens")):
+        return "no request of one side generated two tokens (--max-tokens)"
+    if metric.startswith(("stage.", "group.")):
+        return "one side has no stages, as a server without the agent, or a run whose analysis never ended"
+    return "no request of one side has it"
 
 
 def _outcome(gate: Gate, low: float, high: float) -> GateOutcome:
@@ -92,7 +119,7 @@ def _outcome(gate: Gate, low: float, high: float) -> GateOutcome:
     return GateOutcome.VIOLATED
 
 
-def _in_unit(change: Change, gate: Gate) -> tuple[float, float, float]:
+def _in_unit(change: Change, gate: Gate) -> _Values:
     if gate.unit == "ms":
         values = (change.difference, change.low, change.high)
         scale = 1 / NS_PER_MS

@@ -1,5 +1,6 @@
 """Every metric, group and stage of a comparison: estimate, interval, noise floor and verdict of each."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +13,7 @@ from vlmprof.analysis.compare_bootstrap import (
     resample,
 )
 from vlmprof.analysis.compare_enough import Doubts, Evidence, why_no_verdict
-from vlmprof.analysis.compare_requests import COLUMNS, Pairing
+from vlmprof.analysis.compare_requests import COLUMNS, HEADLINE, Pairing
 from vlmprof.analysis.compare_verdict import (
     CONFIDENCE,
     PART_LEAST_SHARE_OF_TTFT,
@@ -69,10 +70,20 @@ class Sampled:
             requests=(len(np.unique(lower[known])), len(np.unique(upper[known]))),
         )
 
+    def is_zero(self, column: int) -> bool:
+        """Whether a column is known on both sides, and 0 in all requests that take part."""
+        sides = [values[np.isfinite(values)] for values in self._used(column)]
+        return all(len(values) and not values.any() for values in sides)
+
     def own(self, column: int, q: float) -> tuple[float, float]:
         """The percentile of each side's requests that take part, NaN where none has a value."""
+        baseline, trial = self._used(column)
+        return _quantile(baseline, q), _quantile(trial, q)
+
+    def _used(self, column: int) -> tuple[Floats, Floats]:
+        """A column's values of each side's requests that take part, each request once."""
         lower, upper = (np.unique(positions) for positions in self.pairing.positions)
-        return _quantile(self.baseline[lower, column], q), _quantile(self.trial[upper, column], q)
+        return self.baseline[lower, column], self.trial[upper, column]
 
 
 def _quantile(values: Floats, q: float) -> float:
@@ -106,20 +117,22 @@ class Measured:
         return [change for change in changes if change is not None]
 
     def parts(self, *, gpu: bool) -> list[Change]:
-        """Groups and their stages, those left out that neither side has.
+        """Groups and their stages, those left out that neither side has, or one did not measure.
 
         Args:
             gpu: whether both sides ran the model on one.
         """
-        changes = []
-        for group in GROUPS:
-            names = [(f"group.{group}", group_label(group, gpu=gpu))]
-            names += [(f"stage.{stage.id}", stage.label) for stage in STAGES if stage.group == group]
-            for metric, label in names:
-                change = self._change(metric, label, COLUMNS.index(metric), 0.5, is_part=True)
-                if change is not None and (change.baseline or change.trial or change.difference):
-                    changes.append(change)
-        return changes
+        absent = self.absent()
+        changes = [
+            self._change(metric, label, COLUMNS.index(metric), 0.5, is_part=True)
+            for metric, label in _part_names(gpu=gpu)
+            if metric not in absent
+        ]
+        return [change for change in changes if change is not None]
+
+    def absent(self) -> list[str]:
+        """Groups and stages that were measured on both sides, and are 0 in all requests that take part."""
+        return [name for name in COLUMNS[len(HEADLINE) :] if self.main.is_zero(COLUMNS.index(name))]
 
     def _change(
         self, metric: str, label: str, column: int, q: float, *, is_part: bool = False
@@ -161,6 +174,13 @@ class Measured:
     @staticmethod
     def _difference(sampled: Sampled, column: int, q: float) -> Interval | None:
         return sampled.paired(column) if q == 0.5 else sampled.quantiles(column, q)
+
+
+def _part_names(*, gpu: bool) -> Iterator[tuple[str, str]]:
+    """Metric and label of every group, each followed by its stages."""
+    for group in GROUPS:
+        yield f"group.{group}", group_label(group, gpu=gpu)
+        yield from ((f"stage.{stage.id}", stage.label) for stage in STAGES if stage.group == group)
 
 
 def _widest(intervals: list[Interval | None]) -> Interval | None:

@@ -110,6 +110,12 @@ def failed_requests(requests: Any, blocks: set[int]) -> list[str]:
     return [row["error"] or "no first token" for row in sorted(rows, key=lambda row: row["sent_ns"])]
 
 
+def has_stages(requests: Requests) -> bool:
+    """Whether the stages of some request are known."""
+    column = COLUMNS.index(f"stage.{STAGE_IDS[0]}")
+    return any(np.isfinite(request.values[column]) for request in requests)
+
+
 def headline_blocks(requests: Any) -> set[int]:
     """Blocks whose times speak for a run: the control blocks, or the profiled ones where there are none."""
     by_phase: dict[str, set[int]] = defaultdict(set)
@@ -139,14 +145,14 @@ def _values(row: dict[str, Any], breakdown: RequestBreakdown | None) -> Floats:
 
 
 def _parts(breakdown: RequestBreakdown) -> Floats:
-    by_stage = {**breakdown.stages, UNATTRIBUTED: breakdown.unattributed_ns}
-    by_group = Counter[str]()
+    # A request without any stage was not watched, as on a server without the agent: its stages are not 0.
+    elsewhere = 0.0 if any(breakdown.stages.values()) else float("nan")
+    by_stage = {stage_id: float(breakdown.stages.get(stage_id, elsewhere)) for stage_id in STAGE_IDS}
+    by_stage[UNATTRIBUTED] = float(breakdown.unattributed_ns)
+    by_group = dict.fromkeys(GROUPS, 0.0)
     for stage in STAGES:
-        by_group[stage.group] += by_stage.get(stage.id, 0)
-    return np.array(
-        [*(by_group[group] for group in GROUPS), *(by_stage.get(stage_id, 0) for stage_id in STAGE_IDS)],
-        np.float64,
-    )
+        by_group[stage.group] += by_stage[stage.id]
+    return np.array([*by_group.values(), *by_stage.values()], np.float64)
 
 
 def by_round(requests: Requests, round_of_block: dict[int, int]) -> dict[int, list[ComparedRequest]]:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlmprof.errors import FileUnreadable, RegressionFound
+from vlmprof.errors import FileUnreadable, RegressionFound, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vlmprof.analysis.compare_gates import Gate
-    from vlmprof.model.comparison import ComparisonResult
+    from vlmprof.model.comparison import ComparisonResult, GateResult
     from vlmprof.model.run_folder import RunFolder
 
 
@@ -110,16 +110,27 @@ def _print(result: "ComparisonResult", page: Path, *, as_json: bool, as_markdown
 
 
 def raise_violated(result: "ComparisonResult", *, strict: bool = False) -> None:
-    """Raise `RegressionFound` where a gate does not hold."""
+    """Raise what a gate's outcome asks for.
+
+    Raises:
+        RegressionFound: a gate does not hold.
+        UsageError: all of them do, but for some that watch what was not measured.
+    """
     from vlmprof.model.comparison import GateOutcome
 
     failing = {GateOutcome.VIOLATED, *([GateOutcome.UNDECIDED] if strict else [])}
     failed = [gate for gate in result.gates if gate.outcome in failing]
-    if not failed:
-        return
-    told = "; ".join(
-        f"{gate.gate} is {gate.outcome} for {gate.trial}: "
-        + (gate.note or f"{gate.measured:+.1f} [{gate.low:+.1f}, {gate.high:+.1f}] {gate.unit}")
-        for gate in failed
+    if failed:
+        raise RegressionFound(_told(failed), hint="the stages that changed are in results/comparison.json")
+    unmeasured = [gate for gate in result.gates if gate.outcome == GateOutcome.UNMEASURED]
+    if unmeasured:
+        raise UsageError(_told(unmeasured), hint="results/comparison.json holds all that was measured")
+
+
+def _told(gates: "Sequence[GateResult]") -> str:
+    from vlmprof.cli.compare_render import measured_of_gate
+
+    return "; ".join(
+        f"{gate.gate} is {gate.outcome} for {gate.trial}: {gate.note or measured_of_gate(gate)}"
+        for gate in gates
     )
-    raise RegressionFound(told, hint="the stages that changed are in results/comparison.json")

@@ -6,7 +6,15 @@ from vlmprof.analysis.compare_sentence import relative
 from vlmprof.cli.compare_render import gate_words, outputs
 from vlmprof.cli.markdown_text import entries, folded, table, text
 from vlmprof.cli.render import LONGEST_MESSAGE
-from vlmprof.model.comparison import Change, ComparedSide, Comparison, ComparisonResult, GateOutcome, Verdict
+from vlmprof.model.comparison import (
+    Change,
+    ComparedSide,
+    Comparison,
+    ComparisonResult,
+    GateOutcome,
+    GateResult,
+    Verdict,
+)
 
 _SIGNS = {
     Verdict.FASTER: "✅",
@@ -14,7 +22,12 @@ _SIGNS = {
     Verdict.NO_DIFFERENCE: "➖",
     Verdict.INCONCLUSIVE: "❔",
 }
-_GATE_SIGNS = {GateOutcome.PASSED: "✅", GateOutcome.VIOLATED: "❌", GateOutcome.UNDECIDED: "❔"}
+_GATE_SIGNS = {
+    GateOutcome.PASSED: "✅",
+    GateOutcome.VIOLATED: "❌",
+    GateOutcome.UNDECIDED: "❔",
+    GateOutcome.UNMEASURED: "❌",
+}
 _HEADS = ("", "baseline", "trial", "change", "difference", "95% interval", "noise floor", "verdict")
 
 
@@ -72,13 +85,18 @@ def _row(change: Change) -> list[str]:
     ]
 
 
+def _measured(gate: GateResult) -> tuple[str, str]:
+    if gate.measured is None:
+        return "–", "–"
+    return f"{gate.measured:+.2f} {gate.unit}", f"{gate.low:+.2f} to {gate.high:+.2f} {gate.unit}"
+
+
 def _gates(result: ComparisonResult) -> str:
     rows = [
         (
             f"`{gate.gate}`",
             text(gate.trial),
-            f"{gate.measured:+.2f} {gate.unit}",
-            f"{gate.low:+.2f} to {gate.high:+.2f} {gate.unit}",
+            *_measured(gate),
             f"{_GATE_SIGNS[gate.outcome]} {text(gate_words(gate), LONGEST_MESSAGE)}",
         )
         for gate in result.gates

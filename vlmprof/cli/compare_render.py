@@ -32,6 +32,7 @@ _GATE_STYLES = {
     GateOutcome.PASSED: "green",
     GateOutcome.VIOLATED: "bold red",
     GateOutcome.UNDECIDED: "yellow",
+    GateOutcome.UNMEASURED: "bold red",
 }
 _SHOWN_SHARE_OF_TTFT = 0.005
 _WIDE, _USUAL = 118, 96
@@ -273,14 +274,20 @@ def _gates(gates: Sequence[GateResult]) -> Table:
         table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for gate in gates:
-        interval = f"{gate.measured:+.1f} [{gate.low:+.1f}, {gate.high:+.1f}] {gate.unit}"
         table.add_row(
             Text(gate.gate, style="bold"),
             Text(keep_start(plain(gate.trial), 24)),
-            Text(interval),
+            Text(measured_of_gate(gate)),
             Text(gate_words(gate), style=_GATE_STYLES[gate.outcome]),
         )
     return table
+
+
+def measured_of_gate(gate: GateResult) -> str:
+    """What a gate was held against, with its interval."""
+    if gate.measured is None:
+        return "–"
+    return f"{gate.measured:+.1f} [{gate.low:+.1f}, {gate.high:+.1f}] {gate.unit}"
 
 
 def gate_words(gate: GateResult) -> str:

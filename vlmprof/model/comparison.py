@@ -33,6 +33,7 @@ class GateOutcome(StrEnum):
     PASSED = "passed"
     VIOLATED = "violated"
     UNDECIDED = "undecided"
+    UNMEASURED = "not measured"
 
 
 class ComparedSide(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +151,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         rounds: groups of requests that are compared only with one another; resampled as wholes.
         verdict, sentence: of the TTFT.
         metrics: of whole requests; parts: groups, each with its stages after it, in the order of the pipeline.
+        absent: groups and stages that were measured on both sides and took no time in any request; what is
+            neither here nor above was not measured on one side or on both.
     """
 
     baseline: ComparedSide
@@ -162,12 +165,13 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     metrics: list[Change]
     parts: list[Change]
+    absent: list[str] = []
     outputs: OutputEquality
     environment: list[EnvironmentDifference] = []
     warnings: list[str] = []
 
     def change(self, metric: str) -> Change | None:
-        """The change of a metric, None where neither side has it."""
+        """The change of a metric, None where neither side has it, or one did not measure it."""
         return next((each for each in (*self.metrics, *self.parts) if each.metric == metric), None)
 
 
@@ -176,14 +180,15 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         note: why the outcome is not the interval's; empty where it is.
+        measured, low, high: None of what was not measured.
     """
 
     gate: str
     trial: str
     outcome: GateOutcome
-    measured: float
-    low: float
-    high: float
+    measured: float | None
+    low: float | None
+    high: float | None
     unit: str
     note: str = ""
 

@@ -146,11 +146,11 @@ function gates(comparison) {
     { "aria-label": "Gates" },
     ...own.map(({ gate, outcome, note, measured, low, high, unit }) =>
       el(
-        `li.${outcome}`,
+        `li.${outcome.replace(" ", "-")}`,
         {},
         el("code", {}, gate),
         el("b", {}, outcomeWords(outcome, note)),
-        `${measured.toFixed(1)} [${low.toFixed(1)}, ${high.toFixed(1)}] ${unit}`,
+        measured === null ? "–" : `${measured.toFixed(1)} [${low.toFixed(1)}, ${high.toFixed(1)}] ${unit}`,
       ),
     ),
   );
