@@ -77,6 +77,13 @@ def test_a_gate_is_decided_by_the_whole_interval(gate: str, outcome: GateOutcome
     assert _outcome(gate, TTFT) == outcome
 
 
+def test_a_gate_is_as_undecided_as_its_verdict() -> None:
+    """All of the interval satisfies the bound, but it is one of too few requests."""
+    few = msgspec.structs.replace(TTFT, metric="ttft_p99", undecided_because="48 requests are too few")
+    result = check_gate(parse_gate("ttft_p99<+50%"), _comparison(few))
+    assert (result.outcome, result.note) == (GateOutcome.UNDECIDED, "48 requests are too few")
+
+
 def test_a_gate_says_what_was_measured_in_its_own_unit() -> None:
     result = check_gate(parse_gate("ttft_p50<5%"), _comparison(TTFT))
     assert (result.measured, result.low, result.high) == pytest.approx((4, 2, 6))

@@ -11,6 +11,7 @@ from vlmprof.analysis.compare_bootstrap import (
     resample,
     weighted_quantiles,
 )
+from vlmprof.analysis.compare_enough import fewest_requests
 from vlmprof.analysis.compare_measure import Measured
 from vlmprof.analysis.compare_requests import COLUMNS, ComparedRequest, Rounds, pair
 from vlmprof.analysis.compare_verdict import margin, verdict
@@ -98,6 +99,37 @@ def test_a_verdict_needs_three_rounds_and_ten_requests() -> None:
     assert Measured.of(pair(rounds[:3]), [pair(noise[:3])]).metrics()[0].verdict == Verdict.FASTER
     few = [(lower[:3], upper[:3]) for lower, upper in rounds[:3]]
     assert Measured.of(pair(few), []).metrics()[0].verdict == Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("q", "expected"), [(0.5, 10), (0.9, 29), (0.99, 299)])
+def test_a_percentile_takes_so_many_requests_that_one_lies_above_it(q: float, expected: int) -> None:
+    """0.9^28 = 5.2%, 0.9^29 = 4.7%; 0.99^298 = 5.006%, 0.99^299 = 4.95%; 0.5^5 = 3.1%, but 10 are asked for."""
+    assert fewest_requests(q) == expected
+
+
+def test_a_tail_is_not_judged_by_too_few_requests() -> None:
+    """Ten rounds of ten: 100 requests speak of p90, and not of p99. Three of four: 12 of neither."""
+    rounds, noise = _simulated(0, 0.5)
+    metrics = Measured.of(pair(rounds), [pair(noise)]).metrics()
+    assert [metric.verdict for metric in metrics] == [Verdict.FASTER, Verdict.FASTER, Verdict.INCONCLUSIVE]
+    assert [bool(metric.undecided_because) for metric in metrics] == [False, False, True]
+    assert "100 requests of a side are too few to tell p99, which takes 299" in metrics[2].undecided_because
+    few = [(lower[:4], upper[:4]) for lower, upper in rounds[:3]]
+    metrics = Measured.of(pair(few), []).metrics()
+    assert [bool(metric.undecided_because) for metric in metrics] == [False, True, True]
+
+
+def test_a_doubled_p99_is_never_called_no_difference() -> None:
+    """12 rounds of 4, of which every fiftieth request takes twice as long: 48 requests may hold none of them."""
+    for seed in range(20):
+        dice = np.random.default_rng(seed)
+        lower, upper = (100e6 * np.exp(dice.normal(0, 0.05, (12, 4))) for _ in range(2))
+        upper *= np.where(dice.random((12, 4)) < 0.02, 2, 1)
+        rounds = [
+            (_requests(a, i), _requests(b, i)) for i, (a, b) in enumerate(zip(lower, upper, strict=True))
+        ]
+        p99 = Measured.of(pair(rounds), []).metrics()[2]
+        assert (p99.metric, p99.verdict) == ("ttft_p99", Verdict.INCONCLUSIVE)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 A verdict and a gate ask the same: what is too little for the one is too little for the other.
 """
 
+import math
 from dataclasses import dataclass
 
 FEWEST_ROUNDS = 3
 FEWEST_REQUESTS = 10
+_NOTHING_ABOVE = 0.05
 # How far the shares of failed requests may lie apart, as a part of what lies beyond the percentile. Nobody knows
 # how long a failed request would have taken: were those the slowest, a percentile would shift by as many ranks.
 _FAILED_PART_OF_TAIL = 0.02
@@ -51,7 +53,16 @@ class Evidence:
 
 def why_no_verdict(evidence: Evidence, q: float, doubts: Doubts) -> str:
     """Why no verdict on a q-quantile may rest on this, and what to do; empty where one may."""
-    return doubts.invalid or _failures(q, doubts.served) or _too_little(evidence)
+    return doubts.invalid or _failures(q, doubts.served) or _too_little(evidence, q)
+
+
+def fewest_requests(q: float) -> int:
+    """The least number of requests of a side that may speak of its q-quantile.
+
+    Of fewer, the chance q^n that not one lies above the quantile is 5% or more, and what the bootstrap draws from
+    holds nothing of the tail: its interval is narrow where it should be wide.
+    """
+    return max(FEWEST_REQUESTS, math.ceil(math.log(_NOTHING_ABOVE) / math.log(q)))
 
 
 def _failures(q: float, served: tuple[Served, Served] | None) -> str:
@@ -64,9 +75,13 @@ def _failures(q: float, served: tuple[Served, Served] | None) -> str:
     return f"{lower} failed and {upper}, so what is left of them is not alike"
 
 
-def _too_little(evidence: Evidence) -> str:
+def _too_little(evidence: Evidence, q: float) -> str:
     if evidence.rounds < FEWEST_ROUNDS:
         return f"{evidence.rounds} rounds are too few to tell, send more requests"
-    if min(evidence.requests) < FEWEST_REQUESTS:
-        return f"{evidence.rounds} rounds are too few to tell, send more requests"
+    fewest = fewest_requests(q)
+    if min(evidence.requests) < fewest:
+        return (
+            f"{min(evidence.requests)} requests of a side are too few to tell p{100 * q:.0f}, "
+            f"which takes {fewest}, send more requests"
+        )
     return ""
