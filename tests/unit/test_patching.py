@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,9 @@ _ENGINE = textwrap.dedent("""
         def inherited(self, number):
             return number
 
+    def prepare(numbers, between):
+        return [(double(number), between())[0] for number in numbers]
+
     class Model(Base):
         def encode(self, number):
             if number < 0:
@@ -55,6 +59,9 @@ _REPLACEMENTS = textwrap.dedent("""
 
     def broken(call, *args):
         raise RuntimeError("a defect of the recipe")
+
+    def as_it_is(call, *args):
+        return call.original(*args)
 
     def negated(call, *args):
         return -call.original(*args)
@@ -187,6 +194,55 @@ def test_calls_are_counted_while_the_recipe_is_on(engine: ModuleType) -> None:
     engine.double(1)
     patches.undo()
     assert patches.counts() == {"toy_engine:double": PatchCounts(calls=2, failures=0)}
+
+
+@pytest.mark.parametrize(("before", "expected"), [([1], [20, 40]), ([], [2, 4])])
+def test_a_switch_that_is_turned_within_a_held_call_is_seen_by_the_next_one(
+    engine: ModuleType, before: list[int], expected: list[int]
+) -> None:
+    """Both numbers are doubled with the recipe, or both without it; the call after that is of the other mind."""
+    switch = RecipeSwitch.private(before)
+    holding = replace(
+        _patch(engine.prepare, "prepare", "numbers between", by="as_it_is"),
+        follows_switch=False,
+        shows_use=False,
+        holds_switch=True,
+    )
+    patches = PatchSet([_recipe(_double(engine), holding)], switch, _FAMILY)
+    patches.apply()
+    other = [] if before else [1]
+    found = engine.prepare([1, 2], lambda: switch.set(other))
+    after = engine.double(1)
+    patches.undo()
+    assert (found, after) == (expected, 2 if before else 20)
+
+
+def test_a_switch_is_held_for_one_thread_alone() -> None:
+    """Another thread sees at once what is set, as this one does when it is out."""
+    switch = RecipeSwitch.private([1])
+    seen: list[int] = []
+    with switch.held():
+        switch.set([2])
+        seen.append(switch.mask)
+        thread = threading.Thread(target=lambda: seen.append(switch.mask))
+        thread.start()
+        thread.join()
+    assert [*seen, switch.mask] == [0b10, 0b100, 0b100]
+
+
+def test_a_switch_is_let_go_when_what_it_was_held_for_fails(engine: ModuleType) -> None:
+    """The engine refuses a negative number; the recipe that is turned off then is off."""
+    switch = RecipeSwitch.private([1])
+    encode = replace(
+        _patch(engine.Model.encode, "Model.encode", "self number"), follows_switch=False, holds_switch=True
+    )
+    patches = PatchSet([_recipe(encode)], switch, _FAMILY)
+    patches.apply()
+    with pytest.raises(ValueError, match="negative"):
+        engine.Model().encode(-1)
+    patches.undo()
+    switch.set([])
+    assert switch.mask == 0
 
 
 class _Ledger:

@@ -38,6 +38,8 @@ class Patch:
             takes those too.
         shows_use: False where the engine calls it with every request, whatever became of the recipe's other
             patches: that it was called does not show that the recipe acted.
+        holds_switch: True where a request is prepared inside of a call: every patched call in it is of the recipes
+            that were on when it began. It cannot follow the switch: off must be held too.
         fallback: as `replacement`, called in its place when it raised; empty where the original understands what
             it is given. A worker's does not where the API server sent other fields: by plain means, which ask for
             little memory, the fallback gives it its own.
@@ -50,6 +52,7 @@ class Patch:
     follows_switch: bool = True
     earlier: tuple[Original, ...] = ()
     shows_use: bool = True
+    holds_switch: bool = False
     fallback: str = ""
 
     @property

@@ -225,7 +225,10 @@ def _replaced(
         active = switch.mask & users
         if not (active or always):
             return original(*args, **kwargs)
-        return served(active, args, kwargs)
+        if not patch.holds_switch:
+            return served(active, args, kwargs)
+        with switch.held():
+            return served(switch.mask & users, args, kwargs)
 
     setattr(call, REPLACEMENT_MARK, original)
     return call
