@@ -18,6 +18,7 @@ from torch.nn.functional import linear
 from vlmprof.patching import PatchedCall
 from vlmprof_recipes.pixel_arithmetic import HALF, IMAGENET, Scale
 from vlmprof_recipes.vision_float32 import multiplies_bfloat16
+from vlmprof_recipes.weight_changes import state_of
 
 _SIGN = 128
 _WHITE = 255
@@ -38,7 +39,15 @@ class Folded:
     bias: torch.Tensor
 
 
-_folded: WeakKeyDictionary[Any, dict[torch.dtype, Folded]] = WeakKeyDictionary()
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What was folded, and from which weights."""
+
+    folded: Folded
+    state: tuple[Any, ...]
+
+
+_kept: WeakKeyDictionary[Any, _Kept] = WeakKeyDictionary()
 
 
 def idefics3(
@@ -184,12 +193,21 @@ def _centred(rows: np.ndarray[Any, Any]) -> torch.Tensor:
 
 
 def _folded_weights(convolution: Any, scale: Scale) -> Folded:
-    """The convolution's folded weights, made once a type."""
-    dtype = convolution.weight.dtype
-    if convolution.weight.is_cpu and not multiplies_bfloat16():
-        dtype = torch.float32
-    of_module = _folded.setdefault(convolution, {})
-    if dtype not in of_module:
+    """The convolution's folded weights, made again when its own may have changed."""
+    state = _state_of(convolution)
+    kept = _kept.get(convolution)
+    if kept is None or kept.state != state:
         with torch.inference_mode(False):
-            of_module[dtype] = fold(convolution.weight, convolution.bias, dtype, scale)
-    return of_module[dtype]
+            folded = fold(convolution.weight, convolution.bias, _folded_dtype(convolution.weight), scale)
+        kept = _kept[convolution] = _Kept(folded, state)
+    return kept.folded
+
+
+def _state_of(convolution: Any) -> tuple[Any, ...]:
+    """Equal for as long as the convolution has the same weights, of the same type and at the same addresses."""
+    parameters = [each for each in (convolution.weight, convolution.bias) if each is not None]
+    return *state_of(parameters), *((each.dtype, each.data_ptr()) for each in parameters)
+
+
+def _folded_dtype(weight: torch.Tensor) -> torch.dtype:
+    return torch.float32 if weight.is_cpu and not multiplies_bfloat16() else weight.dtype

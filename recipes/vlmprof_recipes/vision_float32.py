@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from vlmprof.patching import PatchedCall
+from vlmprof_recipes.weight_changes import state_of
 
 RECIPE = 15
 
@@ -25,8 +26,16 @@ class _Widened:
     wide: torch.Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A module's widened parameters, and the state that they had then."""
+
+    widened: list[_Widened]
+    state: tuple[Any, ...]
+
+
 # Made whether the recipe is on or not: the first request pays for it, not the first one with the recipe.
-_widened: WeakKeyDictionary[Any, list[_Widened]] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[Any, _Kept] = WeakKeyDictionary()
 
 
 def in_float32(call: PatchedCall, module: Any, *args: Any, **kwargs: Any) -> Any:
@@ -47,9 +56,19 @@ def multiplies_bfloat16() -> bool:
 
 
 def _float32_weights(module: Any) -> list[_Widened]:
-    if module not in _widened:
-        _widened[module] = _made_float32(list(module.parameters()))
-    return _widened[module]
+    """The module's weights in float32, made again when its own may have changed."""
+    kept = _kept.get(module)
+    if kept is None or kept.state != _state_of(kept.widened):
+        # The old ones go first: a server may not have the memory for both.
+        kept = None
+        _kept.pop(module, None)
+        widened = _made_float32(list(module.parameters()))
+        kept = _kept[module] = _Kept(widened, _state_of(widened))
+    return kept.widened
+
+
+def _state_of(widened: list[_Widened]) -> tuple[Any, ...]:
+    return state_of(each.parameter for each in widened)
 
 
 def _made_float32(parameters: list[torch.nn.Parameter]) -> list[_Widened]:

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the models' extra is not installed")
 
-from vlmprof_recipes import folded_embeddings, vision_float32  # noqa: E402
+from vlmprof_recipes import folded_embeddings, vision_float32, weight_changes  # noqa: E402
 from vlmprof_recipes.folded_embeddings import embed, fold  # noqa: E402
 from vlmprof_recipes.pixel_arithmetic import HALF, IMAGENET, Scale  # noqa: E402
 from vlmprof_recipes.vision_float32 import in_float32  # noqa: E402
@@ -188,6 +188,43 @@ def test_hf_native_internvl_embeds_uint8_tiles_and_counts_the_patches() -> None:
     assert found_patches == patches == (_EDGE // _PATCH, _EDGE // _PATCH)
 
 
+def test_tiles_are_embedded_with_the_weights_that_were_loaded_last() -> None:
+    """Weights that were set to nought: what is left is the bias, 0, once the engine was asked to reload.
+
+    Values copied into the parameter itself are noticed without that.
+    """
+    embeddings, tiles = _Projection(), _tiles(1)
+    call: Any = _Call(lambda module, *args: module(*args))
+    weight, bias = embeddings.projection.weight, embeddings.projection.bias
+    with torch.inference_mode():
+        assert folded_embeddings.internvl_hf(call, embeddings, tiles)[0].any()
+        bias.copy_(torch.zeros(_HIDDEN))
+        weight.data.copy_(torch.zeros_like(weight))
+        weight_changes.weights_may_change()
+        assert not folded_embeddings.internvl_hf(call, embeddings, tiles)[0].any()
+        weight.copy_(torch.ones_like(weight))
+        assert folded_embeddings.internvl_hf(call, embeddings, tiles)[0].any()
+
+
+def test_weights_are_folded_once_for_as_long_as_nobody_changes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two requests, then a bias that takes the place of the first one."""
+    folds: list[Any] = []
+
+    def counted(*given: Any) -> Any:
+        folds.append(given)
+        return fold(*given)
+
+    monkeypatch.setattr(folded_embeddings, "fold", counted)
+    embeddings, tiles = _Projection(), _tiles(1)
+    call: Any = _Call(lambda module, *args: module(*args))
+    for _ in range(2):
+        folded_embeddings.internvl_hf(call, embeddings, tiles)
+    assert len(folds) == 1
+    embeddings.projection.bias = torch.nn.Parameter(torch.ones(_HIDDEN))
+    folded_embeddings.internvl_hf(call, embeddings, tiles)
+    assert len(folds) == 2
+
+
 @pytest.fixture
 def without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vision_float32, "multiplies_bfloat16", lambda: False)
@@ -216,6 +253,35 @@ def test_a_module_is_called_in_float32_while_the_recipe_is_on_and_left_as_it_was
     assert (layer.weight.dtype, layer.weight.data_ptr()) == (torch.bfloat16, storage)
     assert _seen(layer, 15)[1].dtype == torch.bfloat16
     assert _seen(layer)[0] == [torch.bfloat16, torch.bfloat16]
+
+
+@pytest.mark.usefixtures("without_bfloat16")
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_module_is_called_with_the_weights_that_were_loaded_last(in_place: bool) -> None:
+    """Eight ones times weights of 0 and then of 1; without a bias that is 0 and 8.
+
+    Into the parameter itself, or past it as the engine reloads, which says so.
+    """
+    layer = torch.nn.Linear(8, 4, bias=False).to(torch.bfloat16)
+    for value in (0.0, 1.0):
+        with torch.inference_mode():
+            (layer.weight if in_place else layer.weight.data).fill_(value)
+        if not in_place:
+            weight_changes.weights_may_change()
+        found = _seen(layer, 15)[1]
+        assert torch.equal(found, torch.full((2, 4), 8 * value, dtype=torch.bfloat16))
+        assert torch.equal(layer.weight, torch.full((4, 8), value, dtype=torch.bfloat16))
+
+
+@pytest.mark.usefixtures("without_bfloat16")
+def test_weights_are_widened_once_for_as_long_as_nobody_changes_them() -> None:
+    """Putting them in their place and back is no change."""
+    layer = torch.nn.Linear(8, 4).to(torch.bfloat16)
+    wide = [vision_float32._float32_weights(layer)[0].wide.data_ptr()]
+    for _ in range(2):
+        _seen(layer, 15)
+        wide.append(vision_float32._float32_weights(layer)[0].wide.data_ptr())
+    assert len(set(wide)) == 1
 
 
 @pytest.mark.usefixtures("without_bfloat16")
