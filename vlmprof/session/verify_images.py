@@ -2,17 +2,19 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from vlmprof.errors import FileUnreadable
-from vlmprof.workload.images import generated_images
+from vlmprof.workload.images import SkippedImage, generated_images
 
-_ORDINARY = 2
+_PHOTOGRAPHS = 2
+_ORDINARY_MODE = "RGB"
 _MOST_OF_FOLDER = 40
 _EXIF_ORIENTATION = 0x0112
+_HINT = "name a folder of pictures with --images"
 _FOR_SERVERS = ("cmyk.jpg", "rgba.png", "truncated.jpg")
 
 
@@ -22,35 +24,80 @@ PromptImages = list[Path]
 
 @dataclass(frozen=True, slots=True)
 class VerificationImages:
-    """Prompts to verify with: `all` in the processor, `some` in a server, where each takes a second."""
+    """Prompts to verify with.
+
+    Attributes:
+        all: for the processor; some: for a server, where each takes a second. Both begin with an ordinary photo.
+        skipped: the user's files that are no pictures.
+    """
 
     all: list[PromptImages]
     some: list[PromptImages]
+    skipped: list[SkippedImage] = field(default_factory=list)
 
 
 def write_images(folder: Path, named: Path | None) -> VerificationImages:
     """Each image alone, then several in one prompt; those that are made here are written into a folder.
 
+    The ordinary photo among them is the user's first RGB picture, or a generated one where there is none.
+
     Args:
         named: the user's images, beside the odd ones; generated photographs where there is none.
 
     Raises:
-        FileUnreadable: the user's folder has no files.
+        FileUnreadable: the user's folder cannot be listed, or holds no picture.
     """
-    ordinary = _files_of(named) if named is not None else _written(folder, _photographs())
-    photo = Image.open(io.BytesIO(generated_images(1, 2)[0].content)).convert("RGB")
+    own, skipped = _pictures_of(named) if named is not None else ([], [])
+    photos = [each.path for each in own if each.mode == _ORDINARY_MODE]
+    others = [each.path for each in own if each.mode != _ORDINARY_MODE]
+    ordinary = [*(photos or _written(folder, _photographs())), *others]
+    photo = Image.open(io.BytesIO(generated_images(1, 2)[0].content)).convert(_ORDINARY_MODE)
     odd = _written(folder, odd_images(photo))
     singles = [[path] for path in (*ordinary, *odd)]
     several = [[ordinary[0], odd[0]], ordinary[:3]]
     few = [[ordinary[0]], *([path] for path in odd if path.name in _FOR_SERVERS)]
-    return VerificationImages([*singles, *several], [*few, several[0]])
+    return VerificationImages([*singles, *several], [*few, several[0]], skipped)
 
 
-def _files_of(named: Path) -> list[Path]:
-    files = sorted(path for path in named.iterdir() if path.is_file()) if named.is_dir() else []
-    if not files:
-        raise FileUnreadable(f"no files in {named}", hint="name a folder of pictures with --images")
-    return files[:_MOST_OF_FOLDER]
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A file that Pillow decodes, and the mode of what it finds there, as `"RGB"`."""
+
+    path: Path
+    mode: str
+
+
+def _pictures_of(named: Path) -> tuple[list[_Picture], list[SkippedImage]]:
+    """The first pictures of a folder in order of their names, and the files before them that are none.
+
+    Raises:
+        FileUnreadable: the folder cannot be listed, or holds no picture.
+    """
+    try:
+        files = sorted(path for path in named.iterdir() if path.is_file())
+    except OSError as error:
+        raise FileUnreadable(f"{named} cannot be read as a folder: {error.strerror}", hint=_HINT) from error
+    pictures: list[_Picture] = []
+    skipped: list[SkippedImage] = []
+    for path in files:
+        if len(pictures) == _MOST_OF_FOLDER:
+            break
+        try:
+            with Image.open(path) as image:
+                image.load()
+                pictures.append(_Picture(path, image.mode))
+        except Exception as error:  # noqa: BLE001 - damaged input makes Pillow's decoders raise anything
+            skipped.append(SkippedImage(path.name, _reason(error)))
+    if not pictures:
+        reasons = "; ".join(map(str, skipped[:3]))
+        raise FileUnreadable(f"no pictures in {named}" + (f" ({reasons})" if reasons else ""), hint=_HINT)
+    return pictures, skipped
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that Pillow knows"
+    return str(error) or type(error).__name__
 
 
 def _written(folder: Path, images: Iterator[tuple[str, bytes]]) -> list[Path]:
@@ -63,7 +110,7 @@ def _written(folder: Path, images: Iterator[tuple[str, bytes]]) -> list[Path]:
 
 
 def _photographs() -> Iterator[tuple[str, bytes]]:
-    for image in generated_images(_ORDINARY, 0):
+    for image in generated_images(_PHOTOGRAPHS, 0):
         yield image.info.name, image.content
     yield "portrait.jpg", generated_images(1, 1, width=480, height=640)[0].content
 
