@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from vlmprof.agent.import_hook import watch_imports
+from vlmprof.agent.import_hook import ImportWatch, watch_imports
 
 _NAME = "vlmprof_test_watched"
 
@@ -120,3 +120,57 @@ def test_a_second_hook_over_ours_calls_both(tmp_path: Path) -> None:
     watch_imports([_NAME], lambda module: loaded.append("second"))
     importlib.import_module(_NAME)
     assert sorted(loaded) == ["first", "second"]
+
+
+def _write_modules(folder: Path, **texts: str) -> None:
+    for name, text in texts.items():
+        (folder / f"{_NAME}_{name}.py").write_text(text)
+    importlib.invalidate_caches()
+
+
+def test_a_module_that_a_report_imports_is_reported_too_and_after_it(tmp_path: Path) -> None:
+    """a and c are loaded by the report of b: whoever looked at a before b was loaded, or not again, misses it."""
+    _write_modules(tmp_path, a="", b="", c="")
+    names = [f"{_NAME}_{letter}" for letter in "abc"]
+    importlib.import_module(names[1])
+    reported: list[str] = []
+
+    def report(module: ModuleType) -> None:
+        if module.__name__ == names[1]:
+            importlib.import_module(names[0])
+            importlib.import_module(names[2])
+        reported.append(module.__name__)
+
+    watch_imports(names, report)
+    assert reported == [names[1], names[0], names[2]]
+
+
+def test_a_report_that_fails_keeps_none_from_the_others(tmp_path: Path) -> None:
+    """b fails after it has imported a: the importer of b sees that, and a is reported nevertheless."""
+    _write_modules(tmp_path, a="", b="")
+    reported: list[str] = []
+
+    def report(module: ModuleType) -> None:
+        reported.append(module.__name__)
+        if module.__name__ == f"{_NAME}_b":
+            importlib.import_module(f"{_NAME}_a")
+            raise RuntimeError("does not fit")
+
+    watch_imports([f"{_NAME}_a", f"{_NAME}_b"], report)
+    with pytest.raises(RuntimeError, match="does not fit"):
+        importlib.import_module(f"{_NAME}_b")
+    assert reported == [f"{_NAME}_b", f"{_NAME}_a"]
+
+
+def test_a_watch_that_fails_as_it_begins_is_gone(tmp_path: Path) -> None:
+    """What loads later is then nobody's to report."""
+    _write_module(tmp_path)
+    importlib.import_module(_NAME)
+    before = list(sys.meta_path)
+
+    def refuse(_module: ModuleType) -> None:
+        raise RuntimeError("does not fit")
+
+    with pytest.raises(RuntimeError, match="does not fit"):
+        ImportWatch([_NAME], refuse)
+    assert sys.meta_path == before

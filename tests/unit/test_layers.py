@@ -14,10 +14,12 @@ _PACKAGE = _ROOT / "vlmprof"
 _LAYERS = (
     ("errors", "units", "lifetime"),
     ("model",),
+    # Standard library alone, and nothing of this package: others may build on it.
+    ("agent",),
     ("patching",),
     ("analysis",),
     ("read", "export"),
-    ("workload", "agent", "collect", "engines", "models"),
+    ("workload", "collect", "engines", "models"),
     ("plugin",),
     ("session",),
     ("cli",),
