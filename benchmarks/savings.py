@@ -140,7 +140,7 @@ def _choice(checkpoint: str) -> tuple[Family, tuple[int, ...], dict[int, Recipe]
     engine = find_vllm()
     family = family_of_model(resolve_model(checkpoint))
     recipes = narrowed(load_recipes(), family)
-    selection = select(ALL, recipes, [family], InstalledSource(engine.search_path))
+    selection = select(ALL, recipes, family, InstalledSource(engine.search_path))
     return family, selection.numbers, recipes
 
 

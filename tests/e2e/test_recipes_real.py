@@ -177,7 +177,9 @@ def test_a_killed_ladder_goes_on_where_it_was(
     sent = Counter(request.block for request in requests)
     rounds = [block.index for block in RunFolder(out).read_info().blocks if block.round is not None]
     assert [sent[index] for index in rounds] == [1] * len(rounds)
-    assert RunFolder(out).read_info().workload.warm_up == 1
+    workload = RunFolder(out).read_info().workload
+    assert workload is not None
+    assert workload.warm_up == 1
     ladder = read_ladder(RunFolder(out))
     assert [step.arm for step in ladder.steps] == ["+1,10", "+8"]
     assert all(step.comparison is not None and step.comparison.rounds == 2 for step in ladder.steps)

@@ -53,12 +53,12 @@ def test_numbers_are_read_in_the_order_given(text: str, numbers: tuple[int, ...]
     assert parse_numbers(text, _RECIPES) == numbers
 
 
-@pytest.mark.parametrize("text", ["2", "x", "1;8", "-1"])
+@pytest.mark.parametrize("text", ["2", "x", "1;8", "-1", "²"])
 def test_an_unknown_recipe_is_refused_and_the_known_ones_are_named(text: str) -> None:
     """The hint is what a person needs to correct the command."""
     with pytest.raises(UsageError, match="there is no recipe") as refused:
         parse_numbers(text, _RECIPES)
-    assert refused.value.hint == "recipes: 1, 4, 8, 9"
+    assert refused.value.hint == "recipes: 1, 4, 8, 9; or all, or exact"
 
 
 @pytest.mark.parametrize(

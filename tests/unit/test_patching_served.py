@@ -68,7 +68,7 @@ def test_all_takes_what_fits_and_says_why_the_others_were_left_out(installed: In
         _recipe(6, switching=Switching.RESTART),
         _recipe(7, patches={}),
     )
-    selection = select("all", recipes, [_FAMILY], installed)
+    selection = select("all", recipes, _FAMILY, installed)
     assert selection.numbers == (1,)
     assert {number: reason.split(":")[0] for number, reason in selection.refused.items()} == {
         2: "recipe 2 changes no-such-engine, which is not installed",
@@ -84,8 +84,8 @@ def test_an_exact_recipe_goes_before_one_that_changes_outputs(installed: Install
     """1 and 2 conflict, and 1 changes outputs: `all` takes 2; `exact` refuses 1 for its tolerance."""
     loose = _recipe(1, conflicts=(2,), exactness=Exactness.TOLERANCE, tolerance="up to 3 levels")
     recipes = _by_number(loose, _recipe(2))
-    assert select("all", recipes, [_FAMILY], installed).numbers == (2,)
-    exact = select("exact", recipes, [_FAMILY], installed)
+    assert select("all", recipes, _FAMILY, installed).numbers == (2,)
+    exact = select("exact", recipes, _FAMILY, installed)
     assert exact.refused == {1: "changes outputs: up to 3 levels"}
 
 
@@ -96,21 +96,7 @@ def test_numbers_that_do_not_fit_are_refused(installed: InstalledSource) -> None
     with pytest.raises(
         RecipeMisfit, match=r"recipe 1 does not fit served_engine:double .* not 0123456789abcdef"
     ):
-        select("1", _by_number(replace(recipe, patches={_FAMILY: (patch,)})), [_FAMILY], installed)
-
-
-def test_a_recipe_that_fits_one_of_several_families_is_taken_for_that_one(installed: InstalledSource) -> None:
-    """Its patch for the other family names a function that is not there: that pair alone is left out."""
-    fitting = _recipe(1)
-    absent = replace(fitting.patches_for(_FAMILY)[0], target="served_engine:absent")
-    recipe = replace(
-        fitting,
-        patches={**fitting.patches, Family.IDEFICS3: (absent,)},
-        fits={_FAMILY: (), Family.IDEFICS3: ()},
-    )
-    selection = select("all", _by_number(recipe), [_FAMILY, Family.IDEFICS3], installed)
-    assert selection.numbers == (1,)
-    assert selection.misfits == frozenset({(1, Family.IDEFICS3)})
+        select("1", _by_number(replace(recipe, patches={_FAMILY: (patch,)})), _FAMILY, installed)
 
 
 _SERVED = textwrap.dedent("""
@@ -136,7 +122,7 @@ _RECIPES = textwrap.dedent("""
 """)
 
 
-def _served(tmp_path: Path, **variables: str) -> "subprocess.Popen[str]":
+def served_process(tmp_path: Path, program: str = _SERVED, **variables: str) -> "subprocess.Popen[str]":
     """A process with the toy engine and a package that offers a recipe for it, as an installed one would."""
     (tmp_path / "served_engine.py").write_text(_DOUBLE)
     (tmp_path / "served_recipes.py").write_text(_RECIPES)
@@ -144,7 +130,7 @@ def _served(tmp_path: Path, **variables: str) -> "subprocess.Popen[str]":
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
     # Recipe 5 of the toy package would be offered twice beside the project's own: a group of its own.
-    program = "import vlmprof.patching.registry as r; r.ENTRY_POINT_GROUP = 'vlmprof.recipes.toy'\n" + _SERVED
+    program = "import vlmprof.patching.registry as r; r.ENTRY_POINT_GROUP = 'vlmprof.recipes.toy'\n" + program
     (metadata / "entry_points.txt").write_text("[vlmprof.recipes.toy]\ntoy = served_recipes:recipe\n")
     root = str(Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), root])} | variables
@@ -161,7 +147,7 @@ def _served(tmp_path: Path, **variables: str) -> "subprocess.Popen[str]":
 def test_a_recipe_is_switched_and_counted_in_another_process_and_its_children(tmp_path: Path) -> None:
     """Off: 8. On: 80. The forked child's call is in a ledger of its own, and each has one call."""
     switch = RecipeSwitch.shared(tmp_path / "switch")
-    process = _served(
+    process = served_process(
         tmp_path,
         VLMPROF_RECIPES="5",
         VLMPROF_RECIPE_SWITCH=str(tmp_path / "switch"),
@@ -182,14 +168,15 @@ def test_a_recipe_is_switched_and_counted_in_another_process_and_its_children(tm
 
 def test_without_a_profiler_the_named_recipes_are_always_on(tmp_path: Path) -> None:
     """No switch file: 4 doubled and tenfold is 80."""
-    said, errors = _served(tmp_path, VLMPROF_RECIPES="all").communicate()
+    variables = {"VLMPROF_RECIPES": "all", "VLMPROF_RECIPE_FAMILY": _FAMILY.name}
+    said, errors = served_process(tmp_path, **variables).communicate()
     assert json.loads(said) == [False, 80], errors
     assert errors == "INFO vlmprof recipes applied: 5\n"
 
 
 def test_a_number_that_nobody_offers_stops_the_engine(tmp_path: Path) -> None:
     """Loudly: a server that silently lacks a recipe would be measured as if it had it."""
-    process = _served(tmp_path, VLMPROF_RECIPES="5,6")
+    process = served_process(tmp_path, VLMPROF_RECIPES="5,6")
     _, errors = process.communicate()
     assert process.returncode != 0
     assert "there is no recipe '6'" in errors

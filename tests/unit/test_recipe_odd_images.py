@@ -166,8 +166,8 @@ def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """Every recipe that fits a family here; each with what it needs, the exact ones together, then all of them."""
     family: Family = request.param
     recipes = narrowed(load_recipes(), family)
-    numbers = select(ALL, recipes, [family], InstalledSource()).numbers
-    exact = list(select(EXACT, recipes, [family], InstalledSource()).numbers)
+    numbers = select(ALL, recipes, family, InstalledSource()).numbers
+    exact = list(select(EXACT, recipes, family, InstalledSource()).numbers)
     alone = [number for number in numbers if number not in _IN_WORKER]
     sets = [*sets_to_verify(alone, recipes)[:-1], list(numbers)]
     switch = RecipeSwitch.private()

@@ -267,10 +267,11 @@ def _short(path: str) -> str:
 
 
 def _command(recipe: "Recipe") -> str:
-    from vlmprof.patching.registry import load_recipes, narrowed
+    from vlmprof.patching.registry import load_recipes, narrowed, with_needs
 
-    served = [family for family in recipe.standing if recipe.patches_for(family)][:1]
-    numbers = sorted({recipe.number, *narrowed(load_recipes(), *served)[recipe.number].needs})
+    recipes = load_recipes()
+    served = next((family for family in recipe.standing if recipe.patches_for(family)), None)
+    numbers = sorted(with_needs([recipe.number], narrowed(recipes, served) if served else recipes))
     return f"vlmprof run MODEL --ab {','.join(map(str, numbers))}"
 
 

@@ -1,7 +1,7 @@
 """All installed recipes, found through the entry-point group, and sets of them that may be on together."""
 
 import importlib.metadata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from vlmprof.errors import RecipeMisfit, UsageError
@@ -36,16 +36,15 @@ def load_recipes(versions: Versions | None = None) -> dict[int, Recipe]:
     return {number: as_in(recipe, engine) for number, recipe in sorted(recipes.items())}
 
 
-def narrowed(recipes: Mapping[int, Recipe], *families: Family) -> dict[int, Recipe]:
-    """The recipes as they are for the served model's family, or for those that may come to be served.
+def narrowed(recipes: Mapping[int, Recipe], family: Family) -> dict[int, Recipe]:
+    """The recipes as they are for the served model's family.
 
     What has nothing to change there is no recipe's need: the engine does it already, or the model lacks it.
     """
 
     def needed(number: int, recipe: Recipe) -> bool:
         need = recipes.get(number)
-        acting = [family for family in families if has_change(recipe, family)]
-        return need is None or not acting or any(has_change(need, family) for family in acting)
+        return need is None or not has_change(recipe, family) or has_change(need, family)
 
     return {
         number: replace(recipe, needs=tuple(need for need in recipe.needs if needed(need, recipe)))
@@ -73,29 +72,28 @@ def parse_numbers(text: str, recipes: Mapping[int, Recipe]) -> tuple[int, ...]:
     """
     numbers = []
     for part in filter(None, (part.strip() for part in text.split(","))):
-        if not part.isdigit() or int(part) not in recipes:
-            known = ", ".join(map(str, recipes)) or "none: the package vlmprof_recipes is not installed"
-            raise UsageError(f"there is no recipe {part!r}", hint=f"recipes: {known}")
+        if not part.isdecimal() or int(part) not in recipes:
+            raise UsageError(f"there is no recipe {part!r}", hint=_known(recipes))
         numbers.append(int(part))
     return tuple(dict.fromkeys(numbers))
 
 
-def check_together(numbers: Iterable[int], recipes: Mapping[int, Recipe], *families: Family) -> None:
-    """Make sure that a set of recipes may be on together in an engine that serves one of some families.
+def check_together(numbers: Iterable[int], recipes: Mapping[int, Recipe], family: Family) -> None:
+    """Make sure that a set of recipes may be on together in an engine that serves a family.
 
     Raises:
-        RecipeMisfit: one has nothing to change for any of them, lacks another that it needs, or meets one that
-            it conflicts with.
+        RecipeMisfit: one has nothing to change for it, lacks another that it needs, or meets one that it
+            conflicts with.
     """
-    chosen, recipes = frozenset(numbers), narrowed(recipes, *families)
+    chosen, recipes = frozenset(numbers), narrowed(recipes, family)
     for recipe in (recipes[number] for number in sorted(chosen)):
-        if not any(has_change(recipe, family) for family in families):
-            raise _nothing_to_apply(recipe, families)
+        if not has_change(recipe, family):
+            raise _nothing_to_apply(recipe, family)
         missing = sorted(set(recipe.needs) - chosen)
         if missing:
             raise RecipeMisfit(
                 f"recipe {recipe.number} ({recipe.slug}) needs {_listed(missing)}",
-                hint=f"name {','.join(map(str, sorted(chosen | set(missing))))}",
+                hint=f"name {','.join(map(str, sorted(with_needs(chosen, recipes))))}",
             )
         clashing = sorted(set(recipe.conflicts) & chosen)
         if clashing:
@@ -105,11 +103,18 @@ def check_together(numbers: Iterable[int], recipes: Mapping[int, Recipe], *famil
             )
 
 
-def _nothing_to_apply(recipe: Recipe, families: Sequence[Family]) -> RecipeMisfit:
-    standing = recipe.standing.get(families[0]) if len(families) == 1 else None
+def _known(recipes: Mapping[int, Recipe]) -> str:
+    numbers = ", ".join(map(str, recipes))
+    return (
+        f"recipes: {numbers}; or all, or exact" if numbers else "the package vlmprof_recipes is not installed"
+    )
+
+
+def _nothing_to_apply(recipe: Recipe, family: Family) -> RecipeMisfit:
+    standing = recipe.standing.get(family)
     reason = f": {standing.need}, {standing.where}" if standing else ""
     return RecipeMisfit(
-        f"recipe {recipe.number} ({recipe.slug}) has nothing to apply to {' or '.join(families)}{reason}",
+        f"recipe {recipe.number} ({recipe.slug}) has nothing to apply to {family}{reason}",
         hint=f"`vlmprof recipes show {recipe.number}` says why for each model",
     )
 

@@ -1,9 +1,9 @@
 """Which recipes a user's words stand for in an engine: numbers as they are, `all` and `exact` as far as it fits."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vlmprof.errors import RecipeMisfit
+from vlmprof.errors import RecipeMisfit, UsageError
 from vlmprof.patching.family import Family
 from vlmprof.patching.recipe import Exactness, Recipe, Switching
 from vlmprof.patching.registry import check_together, narrowed, parse_numbers
@@ -21,90 +21,77 @@ class Selection:
     Attributes:
         refused: why each of the others was left out of `all` or `exact`; empty for numbers, which are all
             taken or refused as a whole.
-        misfits: pairs of a recipe that is taken and a family that it does not fit.
     """
 
     numbers: tuple[int, ...]
     refused: Mapping[int, str] = field(default_factory=dict)
-    misfits: frozenset[tuple[int, Family]] = frozenset()
 
 
-def select(
-    text: str, recipes: Mapping[int, Recipe], families: Sequence[Family], installed: InstalledSource
-) -> Selection:
+def is_word(text: str) -> bool:
+    """Whether a user's words are `all` or `exact`, and no numbers."""
+    return text.strip() in (ALL, EXACT)
+
+
+def named_recipes(text: str, recipes: Mapping[int, Recipe]) -> tuple[int, ...]:
+    """The numbers that a user's words name, of which there must be one.
+
+    Raises:
+        UsageError: a part is no number, no recipe has it, or there is none.
+    """
+    numbers = parse_numbers(text, recipes)
+    if not numbers:
+        raise UsageError(f"{text!r} names no recipe", hint="numbers as 1,2,8, or all, or exact")
+    return numbers
+
+
+def select(text: str, recipes: Mapping[int, Recipe], family: Family, installed: InstalledSource) -> Selection:
     """Recipes for `1,2,8`, `all` (live ones that fit) or `exact` (those of them that keep outputs equal).
 
     Args:
-        families: the served model's, or every family that may come to be served.
+        family: the served model's.
 
     Raises:
-        UsageError: no recipe has one of the numbers.
+        UsageError: no recipe has one of the numbers, or there is none.
         RecipeMisfit: numbers that cannot be applied exactly as meant.
     """
-    if text.strip() in (ALL, EXACT):
-        return _all_that_fit(
-            narrowed(recipes, *families), families, installed, exact_only=text.strip() == EXACT
-        )
-    numbers = parse_numbers(text, recipes)
-    check_together(numbers, recipes, *families)
+    if is_word(text):
+        return _all_that_fit(narrowed(recipes, family), family, installed, exact_only=text.strip() == EXACT)
+    numbers = named_recipes(text, recipes)
+    check_together(numbers, recipes, family)
     for number in numbers:
-        _check_for_some(recipes[number], families, installed)
+        if recipes[number].patches_for(family):
+            check_recipe(recipes[number], family, installed)
     return Selection(tuple(sorted(numbers)))
 
 
-def _check_for_some(recipe: Recipe, families: Iterable[Family], installed: InstalledSource) -> None:
-    """Where several models may come, one that the recipe fits is enough: another refuses when it is loaded."""
-    misfits: list[RecipeMisfit] = []
-    for family in families:
-        if recipe.patches_for(family):
-            try:
-                check_recipe(recipe, family, installed)
-            except RecipeMisfit as error:
-                misfits.append(error)
-            else:
-                return
-    if misfits:
-        raise misfits[0]
-
-
 def _all_that_fit(
-    recipes: Mapping[int, Recipe], families: Sequence[Family], installed: InstalledSource, *, exact_only: bool
+    recipes: Mapping[int, Recipe], family: Family, installed: InstalledSource, *, exact_only: bool
 ) -> Selection:
     refused: dict[int, str] = {}
-    misfits: set[tuple[int, Family]] = set()
     candidates = []
     for number, recipe in recipes.items():
-        reasons = _reasons_against(recipe, families, installed)
-        misfits |= {(number, family) for family in reasons}
+        reason = _reason_against(recipe, family, installed)
         if exact_only and recipe.exactness is not Exactness.EXACT:
             refused[number] = f"changes outputs: {recipe.tolerance}"
         elif recipe.switching is Switching.RESTART:
             refused[number] = "takes part in how the server is started"
-        elif len(reasons) == len(families):
-            refused[number] = next(iter(reasons.values()), "nothing to apply")
+        elif reason:
+            refused[number] = reason
         else:
             candidates.append(recipe)
-    taken = _compatible(candidates, refused)
-    return Selection(taken, refused, frozenset(pair for pair in misfits if pair[0] in taken))
+    return Selection(_compatible(candidates, refused), refused)
 
 
-def _reasons_against(
-    recipe: Recipe, families: Iterable[Family], installed: InstalledSource
-) -> dict[Family, str]:
-    """Why a recipe cannot be on, for each family for which it cannot."""
-    reasons: dict[Family, str] = {}
-    for family in families:
-        if not recipe.patches_for(family):
-            standing = recipe.standing.get(family)
-            reasons[family] = (
-                f"{standing.need}: {standing.where}" if standing else "says nothing of this model"
-            )
-            continue
-        try:
-            check_recipe(recipe, family, installed)
-        except RecipeMisfit as error:
-            reasons[family] = error.message
-    return reasons
+def _reason_against(recipe: Recipe, family: Family, installed: InstalledSource) -> str:
+    """Why a recipe cannot be on; empty where it can."""
+    if not recipe.patches_for(family):
+        standing = recipe.standing.get(family)
+        return f"{standing.need}: {standing.where}" if standing else "says nothing of this model"
+    try:
+        check_recipe(recipe, family, installed)
+    except RecipeMisfit as error:
+        return error.message
+    return ""
 
 
 def _compatible(candidates: Sequence[Recipe], refused: dict[int, str]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from vlmprof.model.request import Phase, Request
 from vlmprof.model.run_info import BaselineUse, BlockInfo
 from vlmprof.patching import Effect, Family, Launch, OldBehaviour, Recipe
 from vlmprof.patching.registry import narrowed, with_needs
-from vlmprof.patching.selection import ALL, EXACT, Selection, select
+from vlmprof.patching.selection import Selection, is_word, select
 from vlmprof.patching.source import InstalledSource
 from vlmprof.patching.versions import is_within
 
@@ -172,7 +172,7 @@ def select_today(
     if baseline is not None:
         parts = [part.strip() for part in text.split(",")]
         text = ",".join(part for part in parts if part != str(baseline.number))
-    return select(text, recipes, [family], installed) if text.strip() else Selection(())
+    return select(text, recipes, family, installed) if text.strip() else Selection(())
 
 
 def select_beside(
@@ -187,10 +187,10 @@ def select_beside(
     if not text.strip():
         return Selection(())
     idle = idle_under(baseline.behaviour, baseline.number, family, recipes)
-    if text.strip() in (ALL, EXACT):
+    if is_word(text):
         able = {number: recipe for number, recipe in recipes.items() if number not in idle}
-        selection = select(text, able, [family], installed)
-        return Selection(selection.numbers, {**selection.refused, **idle}, selection.misfits)
+        selection = select(text, able, family, installed)
+        return Selection(selection.numbers, {**selection.refused, **idle})
     for part in text.split(","):
         reason = idle.get(int(part)) if part.strip().isdigit() else None
         if reason is not None:
@@ -198,7 +198,7 @@ def select_beside(
                 f"recipe {part.strip()} ({recipes[int(part)].slug}) {reason}",
                 hint=f"to compare recipes on the engine as it is with {baseline.name}: --ab {text.strip()}",
             )
-    return select(text, recipes, [family], installed)
+    return select(text, recipes, family, installed)
 
 
 def counted_use(
