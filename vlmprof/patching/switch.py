@@ -5,8 +5,10 @@ byte 0). Reading it costs about 100 ns, so that one server can serve requests wi
 """
 
 import mmap
+import os
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -53,8 +55,7 @@ class RecipeSwitch:
         Raises:
             OSError: it can be neither opened nor made.
         """
-        if not path.exists():
-            path.write_bytes(bytes(_SIZE_BYTES))
+        _make(path)
         with path.open("r+b") as file:
             return cls(memoryview(mmap.mmap(file.fileno(), _SIZE_BYTES)).cast("Q"))
 
@@ -73,9 +74,20 @@ class RecipeSwitch:
         finally:
             self._held.reset(before)
 
-    def is_on(self, number: int) -> bool:
-        return bool(self._words[_MASK_WORD] >> number & 1)
-
     def set(self, numbers: Iterable[int]) -> None:
         """Make exactly these recipes the active ones, in every process at once."""
         self._words[_MASK_WORD] = mask_of(numbers)
+
+
+def _make(path: Path) -> None:
+    """Make a switch file with all recipes off where there is none; many processes may at once."""
+    if path.exists():
+        return
+    own = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    own.write_bytes(bytes(_SIZE_BYTES))
+    try:
+        # A link appears with all of its content and replaces nothing: who came first may have set it already.
+        with suppress(FileExistsError):
+            path.hardlink_to(own)
+    finally:
+        own.unlink()
