@@ -366,6 +366,23 @@ def test_a_misfit_is_refused_before_anything_is_changed(
     assert engine.Model.load is original
 
 
+@pytest.mark.parametrize(
+    ("replacement", "error"), [("no_such_module:f", ImportError), ("toy_replacements:absent", AttributeError)]
+)
+def test_a_replacement_that_is_not_there_leaves_no_earlier_patch_behind(
+    engine: ModuleType, replacement: str, error: type[Exception]
+) -> None:
+    """The first patch of the recipe, whose replacement is there, is undone, and no module is waited for."""
+    original, finders = engine.Model.load, list(sys.meta_path)
+    fitting = _patch(original, "Model.load", "number")
+    lacking = replace(_double(engine), replacement=replacement)
+    patches = PatchSet([_recipe(fitting, lacking)], RecipeSwitch.private(), _FAMILY)
+    with pytest.raises(error):
+        patches.apply()
+    assert engine.Model.load is original
+    assert sys.meta_path == finders
+
+
 def test_an_earlier_version_with_other_parameters_is_accepted_where_the_patch_knows_it(
     engine: ModuleType,
 ) -> None:
@@ -419,6 +436,26 @@ def test_the_switch_of_another_process_is_obeyed_and_obeys(engine: ModuleType, t
     patches.apply()
     assert engine.double(3) == 60
     patches.undo()
+
+
+def test_a_switch_that_two_processes_make_at_once_is_one_and_keeps_what_was_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process makes it, and turns on 5, after this one has looked for it: none of that is lost."""
+    path, others = tmp_path / "switch", []
+
+    def looked_too_early(_path: Path) -> bool:
+        monkeypatch.undo()
+        others.append(RecipeSwitch.shared(path))
+        others[0].set([5])
+        return False
+
+    monkeypatch.setattr(Path, "exists", looked_too_early)
+    switch = RecipeSwitch.shared(path)
+    assert switch.mask == 1 << 5
+    switch.set([7])
+    assert others[0].mask == 1 << 7
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("number", [0, 64])

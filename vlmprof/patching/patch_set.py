@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
 
-from vlmprof.errors import RecipeMisfit
 from vlmprof.patching.family import Family
 from vlmprof.patching.import_watch import ImportWatch
 from vlmprof.patching.patch import REPLACEMENT_MARK, Patch, absent, check_original, plain_function
@@ -133,11 +132,12 @@ class PatchSet:
         """Install every patch: at once where its module is loaded, else as soon as it is.
 
         Raises:
-            RecipeMisfit: a loaded function does not fit; then nothing is installed.
+            RecipeMisfit: a loaded function does not fit; after this or any other error nothing is installed.
+            ImportError, AttributeError: a replacement is not there.
         """
         try:
             self._watch = ImportWatch({patch.module for patch in self._users}, self._install_in)
-        except RecipeMisfit:
+        except BaseException:
             self.undo()
             raise
 
