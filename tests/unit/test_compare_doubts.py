@@ -144,3 +144,23 @@ def test_a_stage_that_took_no_time_is_absent(tmp_path: Path) -> None:
     known = {part.metric for part in comparison.parts}
     assert known.isdisjoint(comparison.absent)
     assert len(known) + len(comparison.absent) == len(COLUMNS) - len(HEADLINE)
+
+
+def test_a_stage_that_a_minority_met_is_gated(tmp_path: Path) -> None:
+    """2 of 5 requests of each block of B wait 50 ms for a pool thread, none of A's: 20 ms in the mean."""
+    run = write_ab_run(tmp_path / "run")
+    arm_of = {block.index: block.arm for block in run.read_info().blocks}
+    breakdowns = [
+        msgspec.structs.replace(
+            request,
+            stages=request.stages
+            | {"pool_wait": 50_000_000 * (arm_of[request.block] == "B" and place % 5 < 2)},
+        )
+        for place, request in enumerate(read_breakdown(run).requests)
+    ]
+    run.write_result("breakdown", BreakdownResult(requests=breakdowns))
+    change = compare_arms(run).change("stage.pool_wait")
+    assert change is not None
+    assert (change.baseline, change.trial, change.verdict) == (0, 20e6, Verdict.SLOWER)
+    assert _gate("stage.pool_wait<=0ms", run).outcome == GateOutcome.VIOLATED
+    assert _gate("stage.pool_wait<40ms", run).outcome == GateOutcome.PASSED

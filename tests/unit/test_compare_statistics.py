@@ -7,6 +7,7 @@ from vlmprof.analysis import compare_bootstrap
 from vlmprof.analysis.compare_bootstrap import (
     Interval,
     RoundPairs,
+    interval_of_mean,
     interval_of_median,
     resample,
     weighted_quantiles,
@@ -173,7 +174,52 @@ def test_a_stage_may_differ_by_a_hundredth_of_the_ttft() -> None:
 
 
 def test_equal_numbers_are_no_difference_however_few() -> None:
-    assert verdict(Interval(0, 0, 0), None, 1, enough=False) == Verdict.NO_DIFFERENCE
+    assert verdict(Interval(0, 0, 0), None, 1, enough=False, same=True) == Verdict.NO_DIFFERENCE
+
+
+def test_a_median_of_0_is_not_equal_numbers() -> None:
+    """It is what a stage has that a minority of the requests meets."""
+    assert verdict(Interval(0, 0, 0), None, 1, enough=False) == Verdict.INCONCLUSIVE
+
+
+def _waits(chance: tuple[float, float], seed: int, rounds: int = 8, block: int = 5) -> Change | None:
+    """`pool_wait` of 50 ms within 10%, with a chance of its own in A (and A2) and in B; the TTFT is 300 ms."""
+    dice = np.random.default_rng(seed)
+    column = COLUMNS.index("stage.pool_wait")
+
+    def served(number: int, share: float) -> list[ComparedRequest]:
+        requests = _requests(np.full(block, 300e6), number)
+        for request in requests:
+            met = dice.random() < share
+            request.values[column] = 50e6 * np.exp(dice.normal(0, 0.1)) if met else 0.0
+        return requests
+
+    sides = [(served(i, chance[0]), served(i, chance[0]), served(i, chance[1])) for i in range(rounds)]
+    main, noise = ([(each[0], each[place]) for each in sides] for place in (2, 1))
+    parts = Measured.of(pair(main), [pair(noise)]).parts(gpu=False)
+    return next((part for part in parts if part.metric == "stage.pool_wait"), None)
+
+
+def test_a_stage_of_a_minority_is_judged_by_its_mean() -> None:
+    """No request waits before, 2 of 5 wait for 50 ms after: both medians are 0, the mean is 20 ms."""
+    changes = [_waits((0.0, 0.4), seed) for seed in range(20)]
+    verdicts = [change.verdict for change in changes if change is not None]
+    assert verdicts.count(Verdict.SLOWER) >= 19
+    change = changes[0]
+    assert change is not None
+    assert change.is_mean
+    assert change.label == "wait for a pool thread, mean"
+    assert change.baseline == 0
+    assert change.trial == pytest.approx(20e6, rel=0.5)
+    assert change.low < change.difference < change.high
+
+
+@pytest.mark.parametrize("chance", [0.05, 0.2, 0.5])
+def test_a_stage_of_a_minority_of_both_sides_is_not_called_different(chance: float) -> None:
+    """As many wait before as after; one in twenty trials may be wrong."""
+    changes = [_waits((chance, chance), seed) for seed in range(20)]
+    verdicts = [change.verdict for change in changes if change is not None]
+    assert sum(each in (Verdict.FASTER, Verdict.SLOWER) for each in verdicts) <= 1
 
 
 def test_weighted_quantiles_are_those_of_the_values_repeated() -> None:
@@ -204,7 +250,7 @@ def test_every_resample_weighs_as_much_as_the_rounds() -> None:
 
 
 def test_a_pair_without_a_value_takes_no_part() -> None:
-    """Of 1, NaN and 3 the median is 2; of nothing there is none."""
+    """Of 1, NaN and 3 the median is 2, and so is the mean; of nothing there is none."""
     rounds = [RoundPairs(np.arange(3), np.arange(3), True)]
     weights = resample(rounds, (3, 3)).pair
     interval = interval_of_median(np.array([1, np.nan, 3]), weights, 0.95)
@@ -212,6 +258,10 @@ def test_a_pair_without_a_value_takes_no_part() -> None:
     assert interval.estimate == 2
     assert (interval.low, interval.high) == (1, 3)
     assert interval_of_median(np.full(3, np.nan), weights, 0.95) is None
+    mean = interval_of_mean(np.array([1, np.nan, 3]), weights, 0.95)
+    assert mean is not None
+    assert (mean.estimate, mean.low, mean.high) == (2, 1, 3)
+    assert interval_of_mean(np.full(3, np.nan), weights, 0.95) is None
 
 
 def test_the_same_requests_give_the_same_interval() -> None:

@@ -116,6 +116,18 @@ def interval_of_median(differences: Floats, weights: Counts, confidence: float) 
     return Interval(estimate, *middle(resampled, confidence))
 
 
+def interval_of_mean(differences: Floats, weights: Counts, confidence: float) -> Interval | None:
+    """Mean of the pairs' differences; a pair with NaN takes no part, and None is for nothing left."""
+    known = np.isfinite(differences)
+    if not known.any():
+        return None
+    drawn = weights[known].sum(axis=0)
+    resampled = np.divide(
+        differences[known] @ weights[known], drawn, where=drawn > 0, out=np.full(len(drawn), np.nan)
+    )
+    return Interval(float(differences[known].mean()), *middle(resampled, confidence))
+
+
 def interval_of_quantiles(
     baseline: Floats, trial: Floats, weights: Resamples, q: float, confidence: float
 ) -> Interval | None:

@@ -1,6 +1,6 @@
 """Every metric, group and stage of a comparison: estimate, interval, noise floor and verdict of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from vlmprof.analysis.compare_bootstrap import (
     Interval,
     Resamples,
+    interval_of_mean,
     interval_of_median,
     interval_of_quantiles,
     resample,
@@ -53,6 +54,17 @@ class Sampled:
             before, after = np.log(before), np.log(after)
         return interval_of_median(after - before, self.weights.pair, CONFIDENCE)
 
+    def mean(self, column: int) -> Interval | None:
+        """Mean paired difference of a column."""
+        lower, upper = self.pairing.positions
+        differences = self.trial[upper, column] - self.baseline[lower, column]
+        return interval_of_mean(differences, self.weights.pair, CONFIDENCE)
+
+    def is_same(self, column: int) -> bool:
+        """Whether both requests of every pair have the same value of a column."""
+        lower, upper = self.pairing.positions
+        return np.array_equal(self.baseline[lower, column], self.trial[upper, column], equal_nan=True)
+
     def quantiles(self, column: int, q: float) -> Interval | None:
         """Difference of a column's percentiles."""
         return interval_of_quantiles(
@@ -80,6 +92,11 @@ class Sampled:
         baseline, trial = self._used(column)
         return _quantile(baseline, q), _quantile(trial, q)
 
+    def own_means(self, column: int) -> tuple[float, float]:
+        """The mean of each side's requests that take part, NaN where none has a value."""
+        baseline, trial = (values[np.isfinite(values)] for values in self._used(column))
+        return _mean(baseline), _mean(trial)
+
     def _used(self, column: int) -> tuple[Floats, Floats]:
         """A column's values of each side's requests that take part, each request once."""
         lower, upper = (np.unique(positions) for positions in self.pairing.positions)
@@ -89,6 +106,10 @@ class Sampled:
 def _quantile(values: Floats, q: float) -> float:
     known = values[np.isfinite(values)]
     return float(np.quantile(known, q)) if len(known) else float("nan")
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,43 +158,79 @@ class Measured:
     def _change(
         self, metric: str, label: str, column: int, q: float, *, is_part: bool = False
     ) -> Change | None:
-        change = self._difference(self.main, column, q)
-        baseline, trial = self.main.own(column, q)
-        if change is None or not np.isfinite([baseline, trial]).all():
+        found = self._of_part(column) if is_part else self._of_request(column, q)
+        if found is None:
             return None
-        noise = _widest([self._difference(each, column, q) for each in self.noise])
         ratio = _exp(self.main.paired(column, ratio=True)) if q == 0.5 and not is_part else None
         ttft_ns = self.main.own(0, 0.5)[0] if is_part else None
         why_not = why_no_verdict(self.main.evidence(column), q, self.doubts)
         per_second = metric.startswith("tokens_per_s")
         return Change(
             metric=metric,
-            label=label,
+            label=f"{label}, mean" if found.is_mean else label,
             unit="tokens/s" if per_second else "ns",
-            baseline=baseline,
-            trial=trial,
-            difference=change.estimate,
-            low=change.low,
-            high=change.high,
+            baseline=found.baseline,
+            trial=found.trial,
+            difference=found.change.estimate,
+            low=found.change.low,
+            high=found.change.high,
             ratio=ratio.estimate if ratio else None,
             ratio_low=ratio.low if ratio else None,
             ratio_high=ratio.high if ratio else None,
-            noise_low=noise.low if noise else None,
-            noise_high=noise.high if noise else None,
+            noise_low=found.noise.low if found.noise else None,
+            noise_high=found.noise.high if found.noise else None,
             verdict=verdict(
-                change,
-                noise,
-                margin(baseline, ttft_ns),
+                found.change,
+                found.noise,
+                margin(found.baseline, ttft_ns),
                 enough=not why_not,
+                same=self.main.is_same(column),
                 least=PART_LEAST_SHARE_OF_TTFT * (ttft_ns or 0.0),
                 more_is_better=per_second,
             ),
+            is_mean=found.is_mean,
             undecided_because=why_not,
         )
 
-    @staticmethod
-    def _difference(sampled: Sampled, column: int, q: float) -> Interval | None:
-        return sampled.paired(column) if q == 0.5 else sampled.quantiles(column, q)
+    def _of_request(self, column: int, q: float) -> "_Found | None":
+        """The median paired difference, or the difference of two percentiles."""
+
+        def difference(sampled: Sampled) -> Interval | None:
+            return sampled.paired(column) if q == 0.5 else sampled.quantiles(column, q)
+
+        return _found(difference(self.main), map(difference, self.noise), self.main.own(column, q))
+
+    def _of_part(self, column: int) -> "_Found | None":
+        """As of a request; by the mean where the median is 0, as of a stage that most requests lack."""
+        found = self._of_request(column, 0.5)
+        if found is None or found.change.estimate != 0 or self.main.is_same(column):
+            return found
+        noise = (each.mean(column) for each in self.noise)
+        return _found(self.main.mean(column), noise, self.main.own_means(column), is_mean=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A difference with its noise floor, and the metric of each side on its own."""
+
+    change: Interval
+    noise: Interval | None
+    baseline: float
+    trial: float
+    is_mean: bool
+
+
+def _found(
+    change: Interval | None,
+    noise: Iterable[Interval | None],
+    own: tuple[float, float],
+    *,
+    is_mean: bool = False,
+) -> _Found | None:
+    """None where one side does not have the metric."""
+    if change is None or not np.isfinite(own).all():
+        return None
+    return _Found(change, _widest(noise), *own, is_mean)
 
 
 def _part_names(*, gpu: bool) -> Iterator[tuple[str, str]]:
@@ -183,7 +240,7 @@ def _part_names(*, gpu: bool) -> Iterator[tuple[str, str]]:
         yield from ((f"stage.{stage.id}", stage.label) for stage in STAGES if stage.group == group)
 
 
-def _widest(intervals: list[Interval | None]) -> Interval | None:
+def _widest(intervals: Iterable[Interval | None]) -> Interval | None:
     found = [interval for interval in intervals if interval is not None]
     if not found:
         return None

@@ -81,6 +81,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         ratio, ratio_low, ratio_high: median ratio of the pairs; only of the medians of whole requests.
         noise_low, noise_high: interval of the same difference of the baseline to itself; None where there
             is nothing to tell it from.
+        is_mean: whether baseline, trial, difference and intervals are of means: of a stage or group that so many
+            requests lack that the median paired difference is 0.
         undecided_because: why neither a verdict nor a gate may rest on it; empty where they may.
     """
 
@@ -98,6 +100,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     noise_low: float | None = None
     noise_high: float | None = None
     verdict: Verdict
+    is_mean: bool = False
     undecided_because: str = ""
 
     @property

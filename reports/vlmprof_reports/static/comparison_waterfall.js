@@ -37,7 +37,7 @@ export function comparedWaterfall(comparison, details) {
   return section(
     "waterfall",
     "Where the time goes, before and after",
-    "Numbers are medians; bars are means, which add up to the mean TTFT of their side. Upper bar: baseline, lower: trial.",
+    "Numbers are medians, or means of what most requests lack; bars are means, which add up to the mean TTFT of their side. Upper bar: baseline, lower: trial.",
     el("div.toolbar", {}, el("label.check", {}, hide, el("span", {}, "hide small stages that did not change"))),
     table,
   );
@@ -85,7 +85,7 @@ function row(change, group, details, starts, scale, isGroup) {
   const small = Math.max(...details.means_ns.map((means) => means[change.metric])) < SMALL_SHARE * scale;
   if (small && !["faster", "slower"].includes(change.verdict)) node.classList.add("minor");
   return withTooltip(node, change.label, [
-    ["median paired difference", `${formatSigned(change, change.difference)} ms`],
+    [`${change.is_mean ? "mean" : "median"} paired difference`, `${formatSigned(change, change.difference)} ms`],
     ["95% interval", `${formatInterval(change, change.low, change.high)} ms`],
     ["noise floor", `${formatInterval(change, change.noise_low, change.noise_high)} ms`],
     ["mean, baseline", formatTime(details.means_ns[0][change.metric])],
