@@ -12,13 +12,13 @@ from vlmprof.agent import recorder as recorder_module
 from vlmprof.agent.recorder import Recorder, Requests
 from vlmprof.errors import ExitCode, FileUnreadable
 from vlmprof.model.request import Phase, Request
-from vlmprof.model.results import RequestBreakdown, read_breakdown
+from vlmprof.model.results import BreakdownResult, RequestBreakdown, read_breakdown
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.model.run_info import SCHEMA_VERSION, HostInfo, ModelInfo, RunInfo, StepInfo
 from vlmprof.model.table_io import read_table
 from vlmprof.read.spans import read_spans
 from vlmprof.session.journal import Journal
-from vlmprof.session.pipeline import rebuild
+from vlmprof.session.pipeline import _not_steady, rebuild
 from vlmprof.session.served_requests import requests_from_spans
 
 US = 1_000
@@ -221,6 +221,28 @@ def test_a_run_without_spans_is_unattributed_and_says_so(run: RunFolder) -> None
     rebuild(run)
     assert {request.unattributed_ns for request in read_breakdown(run).requests} == {_TTFT_NS}
     assert "100.0% of the worst request's TTFT is unattributed" in run.read_info().all_warnings
+
+
+@pytest.mark.parametrize(
+    ("ttft_ms", "told"),
+    [
+        (range(420, 180, -20), "to 230 ms in the last: the server had not settled; let it serve more"),
+        (
+            range(200, 440, 20),
+            "to 390 ms in the last: the server got slower while it served; is more sent than",
+        ),
+    ],
+    ids=["settles", "slows down"],
+)
+def test_a_trend_is_told_with_advice_for_its_direction(ttft_ms: range, told: str) -> None:
+    """More warm-up helps a server that settles; one that gets slower would only get slower still."""
+    plain = RequestBreakdown(
+        id="", phase=Phase.CONTROL, block=0, sent_ns=0, ttft_ns=0, stages={}, unattributed_ns=0, segments=[]
+    )
+    requests = [msgspec.structs.replace(plain, ttft_ns=each * MS) for each in ttft_ms]
+    (warning,) = _not_steady(_info(), BreakdownResult(requests=requests))
+    assert told in warning
+    assert ("--warmup" in warning) == (ttft_ms.step < 0)
 
 
 def test_a_run_of_a_newer_schema_is_refused(run: RunFolder) -> None:

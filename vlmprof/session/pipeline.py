@@ -49,6 +49,11 @@ _WITHOUT_AGENT: dict[StagesFrom, str] = {
     "none": "the server has no span agent, and stack samples tell stages only of requests that are sent one at a "
     f"time: its TTFT is not divided; {_START_WITH_AGENT}",
 }
+_SETTLING = "the server had not settled; let it serve more before it is measured (`--warmup 100`)"
+_SLOWING = (
+    "the server got slower while it served; is more sent than it can answer (try a lower --rate or --concurrency), "
+    "does memory fill up, does the machine throttle, or are the later pictures larger?"
+)
 
 
 def rebuild(folder: RunFolder, progress: Progress | None = None) -> SummaryResult:
@@ -252,17 +257,24 @@ def _warnings(info: RunInfo, spans: SpanCapture, sampled: Sampled, summary: Summ
 
 
 def _not_steady(info: RunInfo, breakdown: BreakdownResult) -> list[str]:
-    """Whether the server was still settling when the run's own requests, those of a trial left out, measured it."""
-    in_trial = _trial_blocks(info)
-    control = [each for each in breakdown.requests if each.phase == Phase.CONTROL]
-    trend = trend_of([each.ttft_ns for each in control if each.block not in in_trial])
+    """Whether TTFT had a trend while the run's own requests, those of a trial left out, measured it."""
+    control, profiled = (_ttft_blocks(info, breakdown, phase) for phase in (Phase.CONTROL, Phase.PROFILED))
+    trend = trend_of(control, profiled)
     if trend is None:
         return []
     first, last = format_ns(trend.first_ns), format_ns(trend.last_ns)
     return [
-        f"TTFT went from {first} in the first third of the control requests to {last} in the last: the server had "
-        "not settled; let it serve more before it is measured (`--warmup 100`)"
+        f"TTFT went from {first} in the first third of the control requests to {last} in the last: "
+        + (_SLOWING if trend.rises else _SETTLING)
     ]
+
+
+def _ttft_blocks(info: RunInfo, breakdown: BreakdownResult, phase: Phase) -> list[list[int]]:
+    """TTFT, ns, of the requests of one phase, block by block."""
+    in_trial = _trial_blocks(info)
+    requests = [each for each in breakdown.requests if each.phase == phase and each.block not in in_trial]
+    numbers = sorted({request.block for request in requests})
+    return [[each.ttft_ns for each in requests if each.block == number] for number in numbers]
 
 
 def _overhead(requests: list[Request], info: RunInfo) -> RatioInterval | None:
