@@ -1,10 +1,14 @@
 """Functions found in files, without importing them, as the import system would find them."""
 
 import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -100,6 +104,99 @@ def test_a_function_is_found_and_fingerprinted_as_if_it_were_imported(
 def test_what_is_not_there_is_not_found(installed: InstalledSource, target: str) -> None:
     """A module, a function, a method and a class that do not exist."""
     assert installed.function(target) is None
+
+
+_FINDER = """
+from __future__ import annotations
+import sys
+
+{mapping}
+NAMESPACES: dict[str, list[str]] = {{}}
+
+raise RuntimeError("nobody runs this to look for a function")
+"""
+
+
+@pytest.mark.parametrize("assignment", ["MAPPING: dict[str, str] = ", "MAPPING = "])
+def test_packages_that_setuptools_installed_as_editable_are_found(
+    installed: InstalledSource, tmp_path: Path, assignment: str
+) -> None:
+    """A package, a module and a package of a namespace, each elsewhere; the path has their finder alone."""
+    del installed
+    (tmp_path / "single.py").write_text("def alone(a):\n    return a\n")
+    site = tmp_path / "site"
+    site.mkdir()
+    mapping = {"sourced": "sourced", "single": "single", "namespace.inner": "sourced"}
+    places = {name: str(tmp_path / place) for name, place in mapping.items()}
+    (site / "__editable___sourced_1_0_finder.py").write_text(
+        _FINDER.format(mapping=f"{assignment}{places!r}")
+    )
+    (site / "__editable___broken_1_0_finder.py").write_text("MAPPING = read(")
+    found = InstalledSource([str(site)])
+    for target, parameters in (
+        ("sourced:Far.far", ("self", "z")),
+        ("sourced.module:Child.far", ("self", "z")),
+        ("namespace.inner.bases:Far.far", ("self", "z")),
+        ("single:alone", ("a",)),
+    ):
+        function = found.function(target)
+        assert function is not None, target
+        assert function.parameters == parameters
+    assert found.function("namespace.other:Far.far") is None
+
+
+class _Elsewhere(importlib.abc.MetaPathFinder):
+    """A finder of a package that is in no folder of the path, as build tools install them for their developers."""
+
+    def __init__(self, package: Path) -> None:
+        self._package = package
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != self._package.name:
+            return None
+        return importlib.util.spec_from_file_location(fullname, self._package / "__init__.py")
+
+
+def test_packages_that_a_finder_of_this_interpreter_has_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only by this interpreter's own source: of another one nothing but its path is known."""
+    package = tmp_path / "elsewhere_only"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "module.py").write_text("def far(z):\n    return z\n")
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, _Elsewhere(package)])
+    found = InstalledSource().function("elsewhere_only.module:far")
+    assert found is not None
+    assert found.file == package / "module.py"
+    assert InstalledSource(sys.path).function("elsewhere_only.module:far") is None
+    assert not any(name.startswith("elsewhere_only") for name in sys.modules)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A = 1\n\x0c\ndef f(x):\n    return x\n",
+        "def f(x):\n    return '\u2028', x\n",
+        "def f(x):\r\n    return x\r\n",
+        "def f(x):\n    return x",
+        "\ufeffdef f(x):\n    return x\n",
+    ],
+    ids=["form feed", "line separator", "CRLF", "no line end", "byte order mark"],
+)
+def test_lines_end_where_inspect_ends_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """A fingerprint of a file must be that of the function, whatever else str.splitlines takes for a line's end."""
+    (tmp_path / "lines_end.py").write_bytes(text.encode())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    function = importlib.import_module("lines_end").f
+    del sys.modules["lines_end"]
+    found = InstalledSource([str(tmp_path)]).function("lines_end:f")
+    assert found is not None
+    assert found.fingerprint == fingerprint(function)
 
 
 def test_every_patch_of_every_recipe_is_found_in_the_installed_files() -> None:

@@ -7,14 +7,20 @@ import ast
 import functools
 import hashlib
 import importlib.metadata
+import importlib.util
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+import tokenize
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef
+
+# Written by setuptools (command/editable_wheel.py) beside the .pth file that has them installed.
+_EDITABLE_FINDERS = "__editable___*_finder.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class InstalledSource:
     """
 
     def __init__(self, search_path: Sequence[str] | None = None) -> None:
+        self._is_own = search_path is None
         self._search_path = list(sys.path if search_path is None else search_path)
         self._versions: dict[str, str | None] = {}
 
@@ -84,15 +91,30 @@ class InstalledSource:
         return next(filter(None, inherited), None)
 
     def _file(self, module: str) -> Path | None:
-        relative = Path(*module.split("."))
-        for entry in self._search_path:
-            for candidate in (
-                Path(entry) / relative.with_suffix(".py"),
-                Path(entry) / relative / "__init__.py",
-            ):
+        for place in self._places(module.split(".")):
+            for candidate in (place / "__init__.py", place.with_suffix(".py")):
                 if candidate.is_file():
                     return candidate
         return None
+
+    def _places(self, parts: list[str]) -> Iterator[Path]:
+        """Where a module may be, its suffix left out, in the order in which Python looks."""
+        for entry in self._search_path:
+            yield Path(entry).joinpath(*parts)
+        # Packages of a namespace have entries of their own, which are longer.
+        for length in range(len(parts), 0, -1):
+            root = self._editable.get(".".join(parts[:length]))
+            if root is not None:
+                yield root.joinpath(*parts[length:])
+        if self._is_own:
+            for root in _found_by_finders(parts[0]):
+                yield root.joinpath(*parts[1:])
+
+    @functools.cached_property
+    def _editable(self) -> Mapping[str, Path]:
+        """Packages that setuptools installed as editable by a finder of theirs, which is not on the path."""
+        finders = (each for entry in self._search_path for each in Path(entry).glob(_EDITABLE_FINDERS))
+        return {name: Path(root) for finder in finders for name, root in _mapping_of(finder).items()}
 
 
 def source_fingerprint(source: str) -> str:
@@ -102,8 +124,33 @@ def source_fingerprint(source: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _parsed(file: Path) -> tuple[ast.Module, list[str]]:
-    text = file.read_text(encoding="utf-8")
-    return ast.parse(text, str(file)), text.splitlines(keepends=True)
+    # As `linecache` reads for `inspect`, which ends lines at line feeds alone, and the last line in any case.
+    with tokenize.open(file) as opened:
+        lines = opened.readlines()
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += "\n"
+    return ast.parse("".join(lines), str(file)), lines
+
+
+def _found_by_finders(package: str) -> Iterator[Path]:
+    """Where this interpreter's finders have a package or module of the top level; nothing is imported for it."""
+    with suppress(ImportError, ValueError):
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.submodule_search_locations is not None:
+            yield from map(Path, spec.submodule_search_locations)
+        elif spec is not None and spec.has_location and spec.origin:
+            yield Path(spec.origin).with_suffix("")
+
+
+def _mapping_of(finder: Path) -> Mapping[str, str]:
+    """Package -> folder, or module -> file without its suffix; empty where the file says nothing of the kind."""
+    with suppress(OSError, SyntaxError, ValueError):
+        for statement in ast.parse(finder.read_bytes()).body:
+            if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+                targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+                if [ast.unparse(each) for each in targets] == ["MAPPING"]:
+                    return dict(ast.literal_eval(statement.value))
+    return {}
 
 
 def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
