@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.synthetic_run import write_synthetic_run
-from vlmprof.cli.report import find_report, report, write_report
+from vlmprof.cli.report import find_report, report, report_markdown, write_report
 from vlmprof.errors import FileUnreadable, ToolMissing
 
 
@@ -29,6 +29,30 @@ def test_json_is_one_object_with_the_summary(tmp_path: Path, capsys: pytest.Capt
     assert printed["summary"] == json.loads((folder.results / "summary.json").read_bytes())
     assert printed["report"] == str(tmp_path / "page.html")
     assert not folder.report.exists()
+
+
+def test_markdown_can_be_asked_for_by_the_page_s_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """page.md is Markdown, as the report says; the page itself is not rendered."""
+    monkeypatch.setenv("COLUMNS", "200")
+    folder = write_synthetic_run(tmp_path / "run")
+    page = tmp_path / "page.md"
+    report(folder.path, out=page)
+    assert page.read_text(encoding="utf-8") == report_markdown(folder)
+    assert str(page) in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.md", "run"]
+
+
+def test_a_folder_gets_the_page_and_the_markdown(tmp_path: Path) -> None:
+    """As `compare --out` does it; a name that no folder has is the page's."""
+    folder = write_synthetic_run(tmp_path / "run")
+    (tmp_path / "pages").mkdir()
+    assert write_report(folder, tmp_path / "pages") == tmp_path / "pages" / "report.html"
+    assert sorted(path.name for path in (tmp_path / "pages").iterdir()) == ["report.html", "report.md"]
+    write_report(folder, tmp_path / "new")
+    assert (tmp_path / "new").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert (tmp_path / "new.md").exists()
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

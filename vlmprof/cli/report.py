@@ -20,7 +20,11 @@ def report(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
     *,
     out: Annotated[
-        Path | None, typer.Option(help="Where to write the page instead of RUN/report.html.")
+        Path | None,
+        typer.Option(
+            help="Where to write it instead of RUN/report.html: a page, with the same in Markdown beside it; "
+            "Markdown alone, by a name that ends in .md; or a folder that is there."
+        ),
     ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Analyse the raw captures again first.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -48,10 +52,14 @@ def report(
 
 
 def write_report(folder: "RunFolder", out: Path | None = None) -> Path:
-    """Render a run's page into the folder, or elsewhere, and beside it the same in Markdown.
+    """Render a run's page, and the same in Markdown, into the folder or elsewhere.
+
+    Args:
+        out: the page's path, with the Markdown beside it under the same name; one that ends in `.md` gets the
+            Markdown and no page; a folder that is there gets both.
 
     Returns:
-        The page's path.
+        The path of the page, or of the Markdown that was asked for alone.
 
     Raises:
         FileUnreadable: the run cannot be read or the page not be written.
@@ -59,16 +67,24 @@ def write_report(folder: "RunFolder", out: Path | None = None) -> Path:
     """
     from vlmprof.model.run_folder import write_atomically
 
-    page = find_report("run")(folder)
-    path = out or folder.report
+    path = _report_path(folder, out)
+    contents = {path.with_suffix(".md"): report_markdown(folder)}
+    if path not in contents:
+        contents[path] = find_report("run")(folder)
     try:
-        write_atomically(path, page.encode())
-        write_atomically(path.with_suffix(".md"), report_markdown(folder).encode())
+        for place, content in contents.items():
+            write_atomically(place, content.encode())
     except OSError as error:
         raise FileUnreadable(
             f"cannot write {path}: {error.strerror}", hint="name another place with --out"
         ) from error
     return path
+
+
+def _report_path(folder: "RunFolder", out: Path | None) -> Path:
+    if out is None:
+        return folder.report
+    return out / folder.report.name if out.is_dir() else out
 
 
 def report_markdown(folder: "RunFolder") -> str:
