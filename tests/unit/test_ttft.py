@@ -251,6 +251,24 @@ def test_the_next_decode_step_is_not_charged_to_the_first_token() -> None:
     }
 
 
+def test_a_worker_that_ends_its_step_late_does_not_hide_the_way_out() -> None:
+    """It wrote its result at 99, the core passed it on at 102, and only then it was given a core again."""
+    rows = [
+        Row("http.receive", API, 0, 9),
+        Row("ipc.encode", API, 9, 10),
+        Row("ipc.decode", CORE, 11, 12),
+        Row("core.schedule", CORE, 12, 13),
+        Row("worker.rpc", WORKER, 14, 110),
+        Row("core.update", CORE, 100, 101),
+        Row("ipc.encode", CORE, 101, 102, tid=21),
+        Row("ipc.decode", API, 140, 142),
+        Row("http.send", API, 142, 143),
+    ]
+    breakdown = attribute("a", 0, 144, _index(rows))
+    assert breakdown.unattributed_ns == 0
+    assert breakdown.stages["ipc_transfer"] == (11 - 10) + (14 - 13) + (140 - 102)
+
+
 def test_an_unseen_engine_core_leaves_a_gap_without_a_name() -> None:
     """The API server hands over at 10, a worker begins at 40: the core between them was not seen, so no guess."""
     breakdown = _attribute(Row("ipc.encode", API, 0, 10), Row("worker.rpc", WORKER, 40, 100))

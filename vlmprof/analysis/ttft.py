@@ -7,6 +7,7 @@ tasks of one event loop are a wait for that loop. What no rule names is `unattri
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from vlmprof.analysis.request_spans import BusyLoop, RuledSpan, SpanIndex
@@ -46,17 +47,21 @@ def _until_first_output(spans: Sequence[RuledSpan]) -> list[RuledSpan]:
     """Leave out what the engine did after the step that made the first token.
 
     The engine goes on with the next token while the first one travels to the client: those spans are the
-    request's too, but nobody who waits for the first token waits for them.
+    request's too, but nobody who waits for the first token waits for them. The same goes for the end of a
+    worker's step, which it may come to only after the core has passed on what the step made.
     """
     received = _first(spans, "ipc.decode", Role.API_SERVER)
     sent = _first(spans, "ipc.encode", Role.ENGINE_CORE)
     cut_ns = first_output_ns(spans)
     if received is None or cut_ns is None:
         return list(spans)
-    way_out = (sent, received)
-    return [
-        span for span in spans if span.role == Role.API_SERVER or span.start_ns < cut_ns or span in way_out
-    ]
+    kept = []
+    for span in spans:
+        if span.role == Role.API_SERVER or span in (sent, received) or span.end_ns <= cut_ns:
+            kept.append(span)
+        elif span.start_ns < cut_ns:
+            kept.append(replace(span, end_ns=cut_ns))
+    return kept
 
 
 def first_output_ns(spans: Sequence[RuledSpan]) -> int | None:
