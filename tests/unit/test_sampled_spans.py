@@ -121,9 +121,18 @@ def test_a_long_request_covers_all_that_begin_in_it() -> None:
     assert alone_in_the_server(requests) == []
 
 
-def test_a_pause_of_the_sampler_is_no_part_of_a_span() -> None:
-    """A sample of 200 ms, taken at 210: the sampler was stopped meanwhile, and says nothing of that time."""
+def test_a_request_during_which_the_sampler_paused_has_no_span() -> None:
+    """Nobody looked for 200 ms of `a`: its stages would be guessed. `b` was watched to its end."""
+    samples = _samples([_EXECUTE] * 5) + _samples([_EXECUTE], begin_ms=10, each_ms=200)
+    samples += _samples([_EXECUTE] * 50, begin_ms=210)
+    requests = [_request("a", 0, 250, 250), _request("b", 250, 300, 300)]
+    assert [span[1:4] for span in _spans(samples, requests)] == [(["b"], 250, 300)]
+
+
+def test_a_pause_at_one_thread_is_no_part_of_a_span() -> None:
+    """A sample of 200 ms, taken at 210, while others were sampled: it says nothing of the time before."""
     samples = _samples([_EXECUTE], begin_ms=10, each_ms=200) + _samples([_EXECUTE], begin_ms=210)
+    samples += _samples([_IDLE] * 150, tid=_OTHER)
     assert [span[2:4] for span in _spans(samples, [_request("a", 0, 300, 300)])] == [(210, 212)]
 
 

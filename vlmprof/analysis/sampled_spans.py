@@ -3,7 +3,8 @@
 For a server without the agent. They are coarse: they begin and end where a sample was taken, a function that was
 shorter than the sampling interval is missed or lasts one, and calls that follow at once on one another are one.
 Which request a function worked for, no stack tells: only the spans of requests that were alone in the server are
-made, and those of a coroutine only while it ran.
+made, and those of a coroutine only while it ran. A request during which the sampler itself paused gets none: what
+happened meanwhile would be a gap, and gaps are named by their neighbours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ def spans_from_samples(
         samples: the table `samples` of all processes.
         requests: all that were sent; those that shared the server with another get no span.
     """
-    alone = alone_in_the_server(requests)
+    alone = watched_throughout(alone_in_the_server(requests), samples)
     chosen = _samples_of(samples, stacks, alone)
     depth_of_name = _depths(stacks, boundaries)
     begins = chosen.begins()
@@ -76,6 +77,23 @@ def alone_in_the_server(requests: Sequence[Request]) -> list[Request]:
         if latest_ns[place] <= request.sent_ns
         and (place + 1 == len(ordered) or ends_ns[place] <= ordered[place + 1].sent_ns)
     ]
+
+
+def watched_throughout(requests: Sequence[Request], samples: Any) -> list[Request]:
+    """Requests in whose time to first token the sampler looked at some thread at least every 50 ms.
+
+    Args:
+        samples: the table `samples` of all processes, idle threads included.
+    """
+    taken_ns = np.unique(as_ints(samples["start_ns"]) + as_ints(samples["duration_ns"]))
+    return [request for request in requests if _longest_pause_ns(request, taken_ns) <= _LONGEST_SAMPLE_NS]
+
+
+def _longest_pause_ns(request: Request, taken_ns: Ints) -> int:
+    sent_ns, until_ns = request.sent_ns, request.first_token_ns or request.sent_ns
+    first, last = np.searchsorted(taken_ns, [sent_ns, until_ns])
+    looked_ns = np.concatenate([[sent_ns], taken_ns[first:last], [until_ns]])
+    return int(np.diff(looked_ns).max())
 
 
 def _samples_of(samples: Any, stacks: StackTable, alone: Sequence[Request]) -> _Samples:
