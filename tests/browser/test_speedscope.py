@@ -4,6 +4,7 @@ Its npm package is a page that works from disk; it is installed below `.cache/` 
 """
 
 import base64
+import fcntl
 import json
 import shutil
 import subprocess
@@ -33,18 +34,24 @@ _INSTALL_TIMEOUT_S = 300
 def speedscope() -> Path:
     """speedscope's own page."""
     page = _CACHE / "node_modules" / "speedscope" / "dist" / "release" / "index.html"
-    if not page.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.skip("needs npm, to install speedscope (apt-get install npm)")
-        _CACHE.mkdir(parents=True, exist_ok=True)
-        command = [npm, "install", "--prefix", str(_CACHE), "--no-save", "--ignore-scripts", _SPEEDSCOPE]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"npm cannot install {_SPEEDSCOPE}: {done.stderr.strip()[-200:]}")
+    _CACHE.parent.mkdir(exist_ok=True)
+    # Tests run in several processes, and npm takes a tree away that another npm is writing.
+    with (_CACHE.parent / "speedscope.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not page.exists():
+            _install()
     return page
+
+
+def _install() -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("needs npm, to install speedscope (apt-get install npm)")
+    _CACHE.mkdir(exist_ok=True)
+    command = [npm, "install", "--prefix", str(_CACHE), "--no-save", "--ignore-scripts", _SPEEDSCOPE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False)
+    if done.returncode:
+        pytest.skip(f"npm cannot install {_SPEEDSCOPE}: {done.stderr.strip()[-200:]}")
 
 
 def _refuse(errors: list[str]) -> Callable[["Dialog"], None]:

@@ -65,7 +65,10 @@ def test_no_cache_answers_for_the_other_behaviour(ladder: tuple[RunFolder, Outco
 def test_the_ladder_starts_from_it_and_predicts_what_its_samples_show(
     ladder: tuple[RunFolder, Outcome],
 ) -> None:
-    """Recipe 2 has a prediction; 1 and 10 change what the samples do not hold, and have none."""
+    """Recipe 2 has a prediction; 1 and 10 change what the samples do not hold, and have none.
+
+    Which of the suggestions comes first is a question of the machine: how fast its encoder is beside PIL.
+    """
     folder, outcome = ladder
     result = read_ladder(folder)
     rows = {step.arm: step for step in result.steps if step.arm}
@@ -75,8 +78,9 @@ def test_the_ladder_starts_from_it_and_predicts_what_its_samples_show(
     assert [rows[arm].predicted for arm in ("+1", "+10")] == [None, None]
     assert result.notes
     assert "baseline pil" in outcome.stdout
-    suggestions = read_suggestions(folder)
-    assert [each.number for each in suggestions.suggestions][:1] == [2]
+    suggested = {each.number for each in read_suggestions(folder).suggestions}
+    assert 2 in suggested
+    assert not suggested & {1, 10}
 
 
 def test_an_unknown_baseline_is_refused_before_anything_starts(
