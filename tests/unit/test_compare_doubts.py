@@ -18,7 +18,7 @@ from vlmprof.model.table_io import read_table, write_table
 from vlmprof.model.tables import SCHEMAS
 from vlmprof.session.compare import compare_arms, compare_folders
 
-PLENTY = Evidence(rounds=30, requests=(1000, 1000))
+PLENTY = Evidence(rounds=30, blocks=(30, 30), requests=(1000, 1000))
 
 
 def _fail(run: RunFolder, numbers: Mapping[str, int]) -> RunFolder:

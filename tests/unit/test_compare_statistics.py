@@ -1,5 +1,7 @@
 """What the verdict says where the truth is known: simulated rounds with drift, block effects and pauses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from vlmprof.analysis.compare_bootstrap import (
 )
 from vlmprof.analysis.compare_enough import fewest_requests
 from vlmprof.analysis.compare_measure import Measured
-from vlmprof.analysis.compare_requests import COLUMNS, ComparedRequest, Rounds, pair
+from vlmprof.analysis.compare_requests import COLUMNS, ComparedRequest, Rounds, pair, rounds_of_runs
 from vlmprof.analysis.compare_verdict import margin, verdict
 from vlmprof.analysis.stats import Floats
 from vlmprof.model.comparison import Change, Verdict
@@ -100,6 +102,36 @@ def test_a_verdict_needs_three_rounds_and_ten_requests() -> None:
     assert Measured.of(pair(rounds[:3]), [pair(noise[:3])]).metrics()[0].verdict == Verdict.FASTER
     few = [(lower[:3], upper[:3]) for lower, upper in rounds[:3]]
     assert Measured.of(pair(few), []).metrics()[0].verdict == Verdict.INCONCLUSIVE
+
+
+def _served_in(blocks: int, dice: np.random.Generator, requests: int = 20) -> list[ComparedRequest]:
+    """Requests with numbers and images of their own, in blocks that differ by 8%, themselves by 5%."""
+    levels = 200e6 * np.exp(dice.normal(0, 0.08, blocks))
+    size = requests // blocks
+    times_ns = np.repeat(levels, size) * np.exp(dice.normal(0, 0.05, size * blocks))
+    return [
+        replace(request, number=place, block=place // size, images=(f"{place}.jpg",))
+        for place, request in enumerate(_requests(times_ns, 0))
+    ]
+
+
+@pytest.mark.parametrize(("before", "after"), [(4, 1), (1, 4), (4, 2), (2, 4)])
+def test_one_block_has_one_block_s_luck_however_it_is_cut(before: int, after: int) -> None:
+    """Nothing differs but blocks: of one block of 20 requests there is no telling, against whatever it is held."""
+    for seed in range(20):
+        dice = np.random.default_rng(seed)
+        measured = Measured.of(pair(rounds_of_runs(_served_in(before, dice), _served_in(after, dice))), [])
+        assert measured.metrics()[0].verdict == Verdict.INCONCLUSIVE
+
+
+def test_rounds_of_runs_do_not_depend_on_which_comes_first() -> None:
+    """Six blocks of ten against three of twenty: three rounds of twenty either way."""
+    dice = np.random.default_rng(0)
+    finer, coarser = _served_in(6, dice, 60), _served_in(3, dice, 60)
+    forth, back = rounds_of_runs(finer, coarser), rounds_of_runs(coarser, finer)
+    assert [(len(lower), len(upper)) for lower, upper in forth] == [(20, 20)] * 3
+    ids = [[{request.id for request in side} for side in each] for each in forth]
+    assert [[{request.id for request in side} for side in each[::-1]] for each in back] == ids
 
 
 @pytest.mark.parametrize(("q", "expected"), [(0.5, 10), (0.9, 29), (0.99, 299)])

@@ -45,9 +45,10 @@ class Doubts:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a verdict on one metric rests on: rounds, and requests of the baseline and of the trial."""
+    """What a verdict on one metric rests on: rounds, and blocks and requests of the baseline and of the trial."""
 
     rounds: int
+    blocks: tuple[int, int]
     requests: tuple[int, int]
 
 
@@ -78,6 +79,9 @@ def _failures(q: float, served: tuple[Served, Served] | None) -> str:
 def _too_little(evidence: Evidence, q: float) -> str:
     if evidence.rounds < FEWEST_ROUNDS:
         return f"{evidence.rounds} rounds are too few to tell, send more requests"
+    # Rounds are cut from blocks: of one block, however many rounds it is cut into, all have its luck.
+    if min(evidence.blocks) < FEWEST_ROUNDS:
+        return f"{min(evidence.blocks)} blocks of a side are too few to tell, send more requests"
     fewest = fewest_requests(q)
     if min(evidence.requests) < fewest:
         return (

@@ -7,6 +7,7 @@ import numpy as np
 
 from vlmprof.analysis.compare_bootstrap import (
     Interval,
+    Ints,
     Resamples,
     interval_of_mean,
     interval_of_median,
@@ -14,7 +15,7 @@ from vlmprof.analysis.compare_bootstrap import (
     resample,
 )
 from vlmprof.analysis.compare_enough import Doubts, Evidence, why_no_verdict
-from vlmprof.analysis.compare_requests import COLUMNS, HEADLINE, Pairing
+from vlmprof.analysis.compare_requests import COLUMNS, HEADLINE, Pairing, Requests
 from vlmprof.analysis.compare_verdict import (
     CONFIDENCE,
     PART_LEAST_SHARE_OF_TTFT,
@@ -72,14 +73,16 @@ class Sampled:
         )
 
     def evidence(self, column: int) -> Evidence:
-        """How many rounds and requests take part with a value of a column."""
+        """How many rounds, blocks and requests take part with a value of a column."""
         lower, upper = self.pairing.positions
         known = np.isfinite(self.trial[upper, column] - self.baseline[lower, column])
         sizes = [len(each.baseline) for each in self.pairing.rounds]
         rounds = np.repeat(np.arange(len(sizes)), sizes)
+        used = np.unique(lower[known]), np.unique(upper[known])
         return Evidence(
             rounds=len(np.unique(rounds[known])),
-            requests=(len(np.unique(lower[known])), len(np.unique(upper[known]))),
+            blocks=(_blocks(self.pairing.baseline, used[0]), _blocks(self.pairing.trial, used[1])),
+            requests=(len(used[0]), len(used[1])),
         )
 
     def is_zero(self, column: int) -> bool:
@@ -101,6 +104,10 @@ class Sampled:
         """A column's values of each side's requests that take part, each request once."""
         lower, upper = (np.unique(positions) for positions in self.pairing.positions)
         return self.baseline[lower, column], self.trial[upper, column]
+
+
+def _blocks(requests: Requests, positions: Ints) -> int:
+    return len({requests[position].block for position in positions.tolist()})
 
 
 def _quantile(values: Floats, q: float) -> float:

@@ -164,28 +164,37 @@ def by_round(requests: Requests, round_of_block: dict[int, int]) -> dict[int, li
 
 
 def rounds_of_runs(baseline: Requests, trial: Requests) -> Rounds:
-    """Two runs as rounds: by the baseline's blocks where both sent the same requests, else by their order.
+    """Two runs as rounds: by blocks where both sent the same requests, else by their order.
 
-    Requests of two servers share no time. Where their images and numbers agree, a round is a block of the
-    baseline with the same requests of the trial; else both are cut, in order, into as many parts as the run
-    with fewer blocks has.
+    Requests of two servers share no time. Where their images and numbers agree, a round is a block of the run
+    with fewer blocks, with the same requests of the other one; else both are cut, in order, into as many parts.
+    Blocks of the run with more of them would be drawn as if what they share of a block of the other were not one.
     """
-    partners = _by_key(trial, _same_request)
+    fewer_in_trial = len(_by_block(trial)) < len(_by_block(baseline))
     if _can_match(baseline, trial, _same_request):
-        blocks: dict[int, list[ComparedRequest]] = defaultdict(list)
-        for request in baseline:
-            blocks[request.block].append(request)
-        return [
-            (block, [own for request in block for own in partners.get(_same_request(request), [])])
-            for block in blocks.values()
-        ]
-    parts = max(1, min(len({request.block for request in side}) for side in (baseline, trial)))
+        if fewer_in_trial:
+            return [(partners, block) for block, partners in _blocks_with_partners(trial, baseline)]
+        return _blocks_with_partners(baseline, trial)
+    parts = max(1, len(_by_block(trial if fewer_in_trial else baseline)))
     return list(zip(_cut(baseline, parts), _cut(trial, parts), strict=True))
+
+
+def _by_block(requests: Requests) -> dict[int, list[ComparedRequest]]:
+    return by_round(requests, {request.block: request.block for request in requests})
+
+
+def _blocks_with_partners(requests: Requests, others: Requests) -> list[tuple[Requests, Requests]]:
+    """Each block of some requests, and the same requests of another run."""
+    partners = _by_key(others, _same_request)
+    return [
+        (block, [own for request in block for own in partners.get(_same_request(request), [])])
+        for block in _by_block(requests).values()
+    ]
 
 
 def neighbour_rounds(requests: Requests) -> Rounds:
     """A run against itself: each block with the next one, the first with the second, the third with the fourth."""
-    blocks = list(by_round(requests, {request.block: request.block for request in requests}).values())
+    blocks = list(_by_block(requests).values())
     return list(zip(blocks[::2], blocks[1::2], strict=False))
 
 

@@ -5,9 +5,10 @@ noise floor the 95% interval of the same difference of the baseline to itself (a
 same rounds). The first that holds counts:
 
 1. Both requests of every pair have the same number: **no difference**.
-2. Too little to go by (`compare_enough`): **inconclusive**. Of fewer than 3 rounds an interval does not see what
-   differs from block to block, of fewer requests on a side than the percentile takes it does not see the tail; of
-   an invalid run, or where more requests of one side failed, it is the interval of something else.
+2. Too little to go by (`compare_enough`): **inconclusive**. Of fewer than 3 rounds, or blocks of a side, an
+   interval does not see what differs from block to block; of fewer requests on a side than the percentile takes
+   it does not see the tail; of an invalid run, or where more requests of one side failed, it is the interval of
+   something else.
 3. The interval lies wholly below 0, and d outside the noise floor: **faster**; wholly above: **slower**.
    (Of a rate, of which more is better, the other way round. Of a stage or group, d is at least 0.1% of the TTFT.)
 4. The interval lies wholly within 10% of the baseline on both sides of 0: **no difference**. It is a claim: a
