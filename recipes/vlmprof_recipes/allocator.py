@@ -5,6 +5,7 @@ go back to the system as soon as 64 MiB are free: each request maps, zeroes and 
 """
 
 import ctypes
+import threading
 from typing import Any
 
 from vlmprof.patching import PatchedCall
@@ -23,22 +24,33 @@ _ENGINES_MMAP_BYTES = 32 * _MIB
 _ENGINES_TRIM_BYTES = 2 * _ENGINES_MMAP_BYTES
 
 _kept = False
+_telling = threading.Lock()
 
 
 def keep_memory(call: PatchedCall, *args: Any, **kwargs: Any) -> Any:
     """Have this process keep what it frees for as long as the recipe is on; then what was called.
 
     Raises:
-        OSError: the allocator is not glibc's, or refuses.
+        OSError: the allocator is not glibc's, or refuses; with every call for as long as the recipe is on.
     """
-    global _kept  # noqa: PLW0603 - one allocator a process, told once a switch
-    if call.is_on(RECIPE) != _kept:
-        _kept = not _kept
-        set_thresholds(*_THRESHOLDS[_kept])
-        if not _kept:
+    wanted = call.is_on(RECIPE)
+    if wanted != _kept:
+        _keep(wanted)
+    return call.original(*args, **kwargs)
+
+
+def _keep(wanted: bool) -> None:
+    """Tell the allocator, unless another thread has done so meanwhile: one a process, told once a switch."""
+    global _kept  # noqa: PLW0603 - the allocator is the process's
+    with _telling:
+        if wanted == _kept:
+            return
+        set_thresholds(*_THRESHOLDS[wanted])
+        if not wanted:
             # What was kept would be used up first: off would not be off.
             ctypes.CDLL(None).malloc_trim(0)
-    return call.original(*args, **kwargs)
+        # Only now: what was refused is not in effect.
+        _kept = wanted
 
 
 def set_thresholds(mmap_bytes: int, trim_bytes: int) -> None:

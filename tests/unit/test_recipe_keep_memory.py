@@ -2,6 +2,7 @@
 
 import ctypes
 import resource
+import threading
 from typing import Any
 
 import pytest
@@ -64,6 +65,69 @@ def test_the_allocator_is_told_once_a_switch_and_the_call_goes_through(
     told: list[int] = []
     monkeypatch.setattr(allocator, "set_thresholds", lambda mmap_bytes, _trim: told.append(mmap_bytes))
     assert [_called(on) for on in (False, True, True, False)] == [("request",)] * 4
+    assert told == [(2 << 30) - 1, 32 << 20]
+
+
+def test_an_allocator_that_refuses_does_so_with_every_call_until_the_recipe_is_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three of three fail: none of them had the recipe. The process is as it was, with nothing to undo."""
+    told: list[int] = []
+
+    def refuse(mmap_bytes: int, _trim_bytes: int) -> None:
+        told.append(mmap_bytes)
+        raise OSError("not glibc's")
+
+    monkeypatch.setattr(allocator, "set_thresholds", refuse)
+    for _ in range(3):
+        with pytest.raises(OSError, match="not glibc's"):
+            _called(on=True)
+    assert _called(on=False) == ("request",)
+    assert told == [(2 << 30) - 1] * 3
+
+
+class _Seen(int):
+    """True, whose first comparison is over when another thread's is too."""
+
+    both: threading.Barrier | None = None
+
+    def __ne__(self, other: object) -> bool:
+        differs = int(self) != other
+        both, self.both = self.both, None
+        if both is not None:
+            both.wait(timeout=10)
+        return differs
+
+    __hash__ = int.__hash__
+
+
+class _SeenAtOnce(_Call):
+    def __init__(self) -> None:
+        super().__init__(on=True)
+        self._both = threading.Barrier(2)
+
+    def is_on(self, number: int) -> bool:
+        seen: Any = _Seen(super().is_on(number))
+        seen.both = self._both
+        on: bool = seen
+        return on
+
+
+def test_two_threads_that_see_the_switch_at_once_tell_the_allocator_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two renderers: the second one must not turn off what the first has turned on."""
+    told: list[int] = []
+    monkeypatch.setattr(allocator, "set_thresholds", lambda mmap_bytes, _trim: told.append(mmap_bytes))
+    call: Any = _SeenAtOnce()
+    threads = [threading.Thread(target=allocator.keep_memory, args=(call,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    _called(on=True)
+    assert told == [(2 << 30) - 1]
+    _called(on=False)
     assert told == [(2 << 30) - 1, 32 << 20]
 
 
