@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from vlmprof.model.run_folder import RunFolder
 from vlmprof.patching.effects import Diagnosis
@@ -64,8 +65,11 @@ class Earlier:
 
 
 Diagnose = Callable[[RunFolder], Diagnosis]
-PrepareLaunch = Callable[[], Launch]
-"""Makes ready what a server needs, which may take minutes, and says how to start it; raises ToolMissing."""
+PrepareLaunch = Callable[[Path], Launch]
+"""Makes ready what a server needs, which may take minutes, and says how to start it; raises ToolMissing.
+
+Called with the server's interpreter, which need not be this one.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +85,7 @@ class Recipe:
         fits: versions that the patches of a family were written for.
         patches: of each family; absent where no change of ours is left to make: `standing` says why.
         earlier: rows of families whose engine was another one; `as_in` of `versions` puts them in their place.
-        launch: for a recipe that is switched by restart, how a server with it is started.
+        launch: for a recipe that is switched by restart, how a server of an interpreter is started with it.
         baseline: for a recipe that an engine has upstream, the old behaviour, by the family that it is old for.
         no_baseline: why another family has none, where that is known.
     """

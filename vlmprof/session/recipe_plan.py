@@ -126,7 +126,11 @@ def plan_recipes(options: RunOptions, model: ModelInfo, engine: VllmInstallation
         _check_differing({arm: each.numbers for arm, each in chosen.items()})
     taken = tuple(recipes[number] for number in sorted({n for each in chosen.values() for n in each.numbers}))
     restarting = {recipe.number: recipe for recipe in taken if recipe.switching is Switching.RESTART}
-    launches = {number: recipe.launch() for number, recipe in restarting.items() if recipe.launch is not None}
+    launches = {
+        number: recipe.launch(engine.python)
+        for number, recipe in restarting.items()
+        if recipe.launch is not None
+    }
     return RecipePlan(
         family=family,
         arms={arm: each.numbers for arm, each in chosen.items()},
