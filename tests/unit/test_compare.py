@@ -118,6 +118,43 @@ def test_two_runs_of_the_same_workload_are_paired_request_by_request(tmp_path: P
     assert any("two servers started alike have differed by up to 23%" in w for w in comparison.warnings)
 
 
+def _asked(run: RunFolder, **workload: object) -> RunFolder:
+    """The same run with other options of its workload."""
+    info = run.read_info()
+    assert info.workload is not None
+    changed = msgspec.structs.replace(info.workload, **workload)
+    run.write_info(msgspec.structs.replace(info, workload=changed))
+    return run
+
+
+def test_another_prompt_is_another_request(tmp_path: Path) -> None:
+    """The pictures are the same, and so is what is paired; texts are answers to other questions."""
+    runs = [write_plain_run(tmp_path / str(seed), AbRun(arms={"A": {}}, seed=seed)) for seed in (1, 2)]
+    comparison = compare_folders([runs[0], _asked(runs[1], prompt="Count the cats")]).comparisons[0]
+    assert comparison.paired_by == "image"
+    assert comparison.outputs.compared == 0
+    assert "same image and prompt" in comparison.outputs.note
+
+
+def test_a_picture_of_another_size_is_another_picture(tmp_path: Path) -> None:
+    """Generated pictures of other sizes have the same names."""
+    runs = [write_plain_run(tmp_path / str(seed), AbRun(arms={"A": {}}, seed=seed)) for seed in (1, 2)]
+    rows = read_table(runs[1], "requests").to_pylist()
+    larger = [row | {"image_widths": [1920], "image_heights": [1080]} for row in rows]
+    write_table(runs[1], "requests", pa.Table.from_pylist(larger, schema=SCHEMAS["requests"]))
+    comparison = compare_folders(runs).comparisons[0]
+    assert comparison.paired_by == "nothing but their round"
+    assert comparison.outputs.compared == 0
+
+
+def test_texts_of_other_lengths_are_not_compared(tmp_path: Path) -> None:
+    runs = [write_plain_run(tmp_path / str(seed), AbRun(arms={"A": {}}, seed=seed)) for seed in (1, 2)]
+    comparison = compare_folders([runs[0], _asked(runs[1], max_tokens=64)]).comparisons[0]
+    assert comparison.paired_by == "image and prompt"
+    assert comparison.outputs.compared == 0
+    assert comparison.outputs.note == "one run asked for at most 16 tokens, the other for 64"
+
+
 def test_two_runs_of_other_workloads_are_compared_by_image_size(tmp_path: Path) -> None:
     runs = [
         write_plain_run(tmp_path / str(number), AbRun(arms={"A": {}}, seed=seed, number=number))
@@ -173,8 +210,8 @@ def test_a_result_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 def test_requests_are_paired_by_the_strongest_thing_in_common() -> None:
     """The same number and image; then the same image; then the same size; then nothing."""
     lower = [_request(i, size=640 + i % 2) for i in range(4)]
-    same = [_request(i) for i in range(4)]
-    images = [_request(i + 10, image=f"{i}.jpg") for i in range(4)]
+    same = [_request(i, size=640 + i % 2) for i in range(4)]
+    images = [_request(i + 10, image=f"{i}.jpg", size=640 + i % 2) for i in range(4)]
     sizes = [_request(i + 10, size=640 + i % 2) for i in range(4)]
     others = [_request(i + 10, size=99) for i in range(4)]
     pairings = {name: pair([(lower, u)]) for name, u in (("same", same), ("images", images))}

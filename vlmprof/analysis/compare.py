@@ -73,10 +73,15 @@ class ComparedRun:
     def sent_in(self, blocks: set[int]) -> "SentRequests":
         """What became of the requests of some blocks."""
         return SentRequests(
-            requests=compared_requests(self.requests, self.breakdown, blocks),
+            requests=compared_requests(self.requests, self.breakdown, blocks, self.prompt),
             failures=failed_requests(self.requests, blocks),
             blocks=len(blocks),
         )
+
+    @property
+    def prompt(self) -> str:
+        """What every request asked of its picture; empty where a foreign load generator knows."""
+        return self.info.workload.prompt if self.info.workload else ""
 
     @property
     def invalid(self) -> str:
@@ -159,6 +164,7 @@ def compare_runs(baseline: ComparedRun, trial: ComparedRun) -> Comparison:
         gpu=baseline.info.on_gpu or trial.info.on_gpu,
         environment=environment_differences(baseline.info, trial.info),
         warnings=warnings,
+        other_texts=_other_texts(baseline.info, trial.info),
     )
 
 
@@ -179,6 +185,15 @@ def _two_servers() -> str:
         "these are two servers, and two servers started alike have differed by up to "
         f"{_SERVERS_DIFFER_BY:.0%} on a shared machine: a smaller difference may be theirs; "
         "compare recipes inside one server with `vlmprof run --ab`"
+    )
+
+
+def _other_texts(baseline: RunInfo, trial: RunInfo) -> str:
+    limits = [info.workload.max_tokens if info.workload else None for info in (baseline, trial)]
+    if limits[0] == limits[1]:
+        return ""
+    return (
+        f"one run asked for at most {limits[0] or 'any number of'} tokens, the other for {limits[1] or 'any'}"
     )
 
 
@@ -285,7 +300,17 @@ def _compare(
     gpu: bool,
     environment: list[EnvironmentDifference],
     warnings: list[str],
+    other_texts: str = "",
 ) -> Comparison:
+    """Pair, measure and judge.
+
+    Args:
+        noise: rounds of the baseline against itself.
+        other_texts: why both sides' texts differ whatever the model says; empty for no reason.
+
+    Raises:
+        UsageError: no request of one side can be compared with one of the other.
+    """
     # Between arms the noise floor is paired as the trial is; blocks of one run never share an image.
     way = way_of_pairing(rounds, *noise) if sides[0].arm else None
     pairing = pair(rounds, way)
@@ -313,6 +338,7 @@ def _compare(
         outputs=output_equality(
             [request for side, _ in rounds for request in side],
             [request for _, side in rounds for request in side],
+            other_texts,
         ),
         environment=environment,
         warnings=list(dict.fromkeys(warnings)),

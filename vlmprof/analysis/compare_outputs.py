@@ -10,8 +10,14 @@ _NOT_COMPARED = (
 )
 
 
-def output_equality(baseline: Requests, trial: Requests) -> OutputEquality:
-    """Compare the texts of requests that carried the same image and number, and so the same prompt."""
+def output_equality(baseline: Requests, trial: Requests, why_not: str = "") -> OutputEquality:
+    """Compare the texts of requests that carried the same image and prompt.
+
+    Args:
+        why_not: why texts would differ though the model said the same; empty for no reason.
+    """
+    if why_not:
+        return OutputEquality(compared=0, equal=0, note=why_not)
     pairs = [(lower, upper) for lower, upper in same_requests(baseline, trial) if lower.text or upper.text]
     if not pairs:
         return OutputEquality(compared=0, equal=0, note=_NOT_COMPARED)

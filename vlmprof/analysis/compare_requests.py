@@ -40,6 +40,7 @@ class ComparedRequest:
             None of a foreign request.
         sizes: width and height of its images.
         values: one for each of `COLUMNS`; NaN where it was not measured.
+        prompt: what its run asked of every picture, without what makes each request's prompt its own.
     """
 
     id: str
@@ -50,6 +51,7 @@ class ComparedRequest:
     sizes: tuple[tuple[int, int], ...]
     text: str
     values: Floats
+    prompt: str = ""
 
 
 Requests = Sequence[ComparedRequest]
@@ -80,11 +82,14 @@ class Pairing:
         )
 
 
-def compared_requests(requests: Any, breakdown: BreakdownResult, blocks: set[int]) -> list[ComparedRequest]:
+def compared_requests(
+    requests: Any, breakdown: BreakdownResult, blocks: set[int], prompt: str = ""
+) -> list[ComparedRequest]:
     """The requests of some blocks that got a first token and ended well, in the order of sending.
 
     Args:
         requests: the table of that name.
+        prompt: the run's own.
     """
     stages = {request.id: request for request in breakdown.requests}
     rows = [row for row in requests.to_pylist() if row["block"] in blocks and _ended_well(row)]
@@ -98,6 +103,7 @@ def compared_requests(requests: Any, breakdown: BreakdownResult, blocks: set[int
             sizes=tuple(zip(row["image_widths"] or (), row["image_heights"] or (), strict=False)),
             text=row["text"] or "",
             values=_values(row, stages.get(row["id"])),
+            prompt=prompt,
         )
         for row in rows
     ]
@@ -248,12 +254,17 @@ _Key = Callable[[ComparedRequest], Hashable]
 
 def _same_request(request: ComparedRequest) -> Hashable:
     # A request of a foreign load generator has no images: nothing says that two of them are the same.
-    return (request.number, request.images) if request.images else request.id
+    if not request.images:
+        return request.id
+    return request.number, request.prompt, request.images, request.sizes
 
 
 def _same_image(request: ComparedRequest) -> Hashable:
     """The same pictures, though perhaps with other pixels: a file that is sent again is `name#2`."""
-    return tuple(_REPEAT.sub("", name) for name in request.images) or request.id
+    if not request.images:
+        return request.id
+    # A name says little by itself: a generated picture's is the same in every size.
+    return tuple(_REPEAT.sub("", name) for name in request.images), request.sizes
 
 
 def _same_size(request: ComparedRequest) -> Hashable:
@@ -274,7 +285,7 @@ WAYS = (
 
 
 def same_requests(baseline: Requests, trial: Requests) -> list[tuple[ComparedRequest, ComparedRequest]]:
-    """Requests of both sides with the same image, number and so the same prompt, in the baseline's order."""
+    """Requests of both sides with the same image and prompt, in the baseline's order."""
     return [(baseline[lower], trial[upper]) for lower, upper in _matches(baseline, trial, _same_request)]
 
 
