@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _ALL_DTYPES = "float32,bfloat16"
 _FAULTS_SHOWN = 8
+_SKIPPED_SHOWN = 8
 
 
 def verify_recipes(
@@ -36,7 +37,7 @@ def verify_recipes(
 ) -> None:
     """Verify each recipe and all together, in the engine's own processor and in a real server.
 
-    Exits with 4 when a recipe changes what it says it does not.
+    Exits with 4 when a recipe changes what it says it does not, or when that could not be shown.
 
     vlmprof recipes verify checkpoints/smolvlm-256m-small -- --max-model-len 8192 --enforce-eager
     """
@@ -84,7 +85,8 @@ def _dtypes(text: str) -> tuple[str, ...]:
 def _table(result: "Verification") -> "Table":
     """A row per set of recipes: how many prompts are alike, and the largest differences.
 
-    Inputs are token ids, placeholder ranges and whether the prompt is taken at all.
+    Inputs are token ids, placeholder ranges and whether the prompt is taken at all; pixels are those that the
+    vision encoder gets, of the prompts that are taken.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -100,19 +102,22 @@ def _table(result: "Verification") -> "Table":
 
 
 def _cells(result: "Verification", verdict: "SetVerdict") -> list[str]:
+    from vlmprof.model.verification import PixelsCompared
+
     processed = [check for check in result.processor if check.recipes == verdict.recipes]
     served = [check for check in result.server if check.recipes == verdict.recipes]
     inputs = sum(check.ids_equal and check.ranges_equal and check.same_decision for check in processed)
-    compared = [check for check in processed if check.max_difference is not None]
-    largest = max((check.max_difference or 0.0 for check in compared), default=None)
-    mean = max((check.mean_difference or 0.0 for check in compared), default=None)
+    pixels = [check.pixels for check in processed if check.taken]
+    compared = [each for each in pixels if isinstance(each, PixelsCompared)]
+    largest = max((each.max_difference for each in compared), default=None)
+    mean = max((each.mean_difference for each in compared), default=None)
     logprobs = [check.logprob_difference for check in served if check.logprob_difference is not None]
     mark = "[red]fault[/]" if verdict.faults else "[green]exact[/]" if verdict.claims_exact else "allowed"
     return [
         ",".join(map(str, verdict.recipes)),
         str(len(processed)),
         f"{inputs}/{len(processed)}",
-        f"{sum(not check.max_difference for check in compared)}/{len(compared)}",
+        f"{sum(not each.max_difference for each in compared)}/{len(pixels)}",
         _number(largest),
         _number(mean),
         f"{sum(check.text_equal for check in served)}/{len(served)}" if served else "–",
@@ -134,7 +139,18 @@ def _notes(result: "Verification") -> list[str]:
         for verdict in result.verdicts
         for fault in verdict.faults[:_FAULTS_SHOWN]
     ]
-    return [*notes, *([f"not verified, see `recipes list`: {skipped}"] if skipped else []), *faults]
+    return [
+        *notes,
+        *([f"not verified, see `recipes list`: {skipped}"] if skipped else []),
+        *_skipped_images(result.skipped_images),
+        *faults,
+    ]
+
+
+def _skipped_images(skipped: list[str]) -> list[str]:
+    more = len(skipped) - _SKIPPED_SHOWN
+    named = "; ".join(skipped[:_SKIPPED_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    return [f"skipped, no pictures: {named}"] if skipped else []
 
 
 def _refuse_faults(result: "Verification") -> None:
@@ -144,6 +160,6 @@ def _refuse_faults(result: "Verification") -> None:
     if faulty:
         sets = " and ".join(",".join(map(str, verdict.recipes)) for verdict in faulty)
         raise RecipeMisfit(
-            f"recipes {sets} change what they must not: {faulty[0].faults[0]}",
+            f"recipes {sets} change what they must not, or could not be shown not to: {faulty[0].faults[0]}",
             hint="leave them out; --out FILE keeps every check",
         )

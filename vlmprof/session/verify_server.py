@@ -3,6 +3,7 @@
 import itertools
 import mimetypes
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import httpx
 import msgspec
 
+from vlmprof.engines.log import failure_cause
 from vlmprof.engines.server import Server, start_server
 from vlmprof.engines.vllm import HOST, VllmInstallation, choose_port, serve_command, serve_environment
+from vlmprof.errors import EngineFailed
 from vlmprof.model.request import ImageInfo
 from vlmprof.model.verification import ServerCheck
 from vlmprof.patching import Launch, RecipeSwitch
@@ -24,17 +27,24 @@ from vlmprof.workload.stream import error_message
 
 TOKENS = 16
 _REPLY_WITHIN_S = 300.0
+_DEATH_WAIT_S = 10.0
+_WHEN = "while recipes were verified"
+_HITS = "mm_cache_hits"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server said to one request, and how often the multimodal cache answered for an image of it."""
+    """What the server said to one request.
+
+    Attributes:
+        hits: how often the multimodal cache answered for an image of it; None where `/metrics` did not say.
+    """
 
     text: str = ""
     tokens: tuple[str, ...] = ()
     logprobs: tuple[float, ...] = ()
     refused: str = ""
-    hits: int = 0
+    hits: int | None = None
 
 
 class Conversation:
@@ -58,7 +68,11 @@ class Conversation:
         self._seen: set[tuple[tuple[int, ...], Path]] = set()
 
     def check(self, numbers: Sequence[int], prompt: Sequence[Path], place: int, plain: Answer) -> ServerCheck:
-        """Send a prompt twice under a set of recipes and compare with the answer without."""
+        """Send a prompt twice under a set of recipes and compare with the answer without.
+
+        Raises:
+            EngineFailed: the server ended, or did not answer.
+        """
         calls, failures = self._counted()
         held = sum((tuple(numbers), path) in self._seen for path in prompt)
         first = self.ask(numbers, prompt, place)
@@ -74,40 +88,82 @@ class Conversation:
             logprob_difference=logprob_difference(first, plain),
             repeat_equal=(first.text, first.refused) == (again.text, again.refused),
             hits=again.hits,
-            foreign_hits=max(0, first.hits - held),
+            foreign_hits=None if first.hits is None else max(0, first.hits - held),
             calls=calls_after - calls,
             failures=failures_after - failures,
         )
 
     def ask(self, numbers: Sequence[int], prompt: Sequence[Path], place: int) -> Answer:
-        """One answer under a set of recipes; prompts of one place are the same to the last byte."""
+        """One answer under a set of recipes; prompts of one place are the same to the last byte.
+
+        Raises:
+            EngineFailed: the server ended, or did not answer.
+        """
         self._switch.set(numbers)
         self._seen |= {(tuple(numbers), path) for path in prompt}
         before = read_counters(self._server.url)
-        request = chat_request(self._options, place, [_image(path) for path in prompt])
-        with httpx.Client(trust_env=False, timeout=_REPLY_WITHIN_S) as client:
-            response = client.post(
-                f"{self._server.url}/v1/chat/completions",
-                content=request.body,
-                headers={"Content-Type": "application/json"},
-            )
-        self._server.check_alive("while recipes were verified")
-        hits = difference(before, read_counters(self._server.url)).get("mm_cache_hits", 0.0)
-        if response.status_code != httpx.codes.OK:
-            return Answer(refused=error_message(response.content) or response.reason_phrase, hits=round(hits))
-        choice = msgspec.json.decode(response.content)["choices"][0]
-        tokens = choice["logprobs"]["content"]
-        return Answer(
-            text=choice["message"]["content"] or "",
-            tokens=tuple(token["token"] for token in tokens),
-            logprobs=tuple(token["logprob"] for token in tokens),
-            hits=round(hits),
-        )
+        response = self._sent(chat_request(self._options, place, [_image(path) for path in prompt]).body)
+        self._server.check_alive(_WHEN)
+        return _answer(response, hits_between(before, read_counters(self._server.url)))
+
+    def _sent(self, body: bytes) -> httpx.Response:
+        """The server's response to a request, whatever it says.
+
+        Raises:
+            EngineFailed: the server ended, with the cause from its log, or gave none in time.
+        """
+        try:
+            with httpx.Client(trust_env=False, timeout=_REPLY_WITHIN_S) as client:
+                return client.post(
+                    f"{self._server.url}/v1/chat/completions",
+                    content=body,
+                    headers={"Content-Type": "application/json"},
+                )
+        except httpx.HTTPError as error:
+            if not isinstance(error, httpx.TimeoutException):
+                self._wait_for_death()
+            said = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise EngineFailed(
+                f"the engine gave no answer {_WHEN} ({said}): {failure_cause(self._server.log)}",
+                hint=f"its log is {self._server.log}",
+            ) from error
+
+    def _wait_for_death(self) -> None:
+        """A connection is cut before the process that held it has an exit code.
+
+        Raises:
+            EngineFailed: the server has ended.
+        """
+        deadline_s = time.monotonic() + _DEATH_WAIT_S
+        while time.monotonic() < deadline_s:
+            self._server.check_alive(_WHEN)
+            time.sleep(0.2)
 
     def _counted(self) -> tuple[int, int]:
         """Calls and failures of all replacements in all processes until now."""
         counts = [each for of_pid in read_ledgers(self._raw).values() for each in of_pid.values()]
         return sum(each.calls for each in counts), sum(each.failures for each in counts)
+
+
+def hits_between(before: dict[str, float], after: dict[str, float]) -> int | None:
+    """How many images the multimodal cache answered for; None where one of the readings does not say."""
+    if _HITS not in before or _HITS not in after:
+        return None
+    return round(difference(before, after)[_HITS])
+
+
+def _answer(response: httpx.Response, hits: int | None) -> Answer:
+    if response.status_code != httpx.codes.OK:
+        said = error_message(response.content) or response.reason_phrase
+        return Answer(refused=said or f"HTTP {response.status_code}", hits=hits)
+    choice = msgspec.json.decode(response.content)["choices"][0]
+    tokens = choice["logprobs"]["content"]
+    return Answer(
+        text=choice["message"]["content"] or "",
+        tokens=tuple(token["token"] for token in tokens),
+        logprobs=tuple(token["logprob"] for token in tokens),
+        hits=hits,
+    )
 
 
 def check_server(
