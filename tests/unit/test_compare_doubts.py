@@ -1,16 +1,20 @@
 """What keeps a comparison from a verdict: requests that failed, invalid runs, what was not measured."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from tests.unit.synthetic_ab_run import AbRun, write_ab_run, write_plain_run
 from vlmprof.analysis.compare_enough import Doubts, Evidence, Served, why_no_verdict
 from vlmprof.analysis.compare_gates import check_gate, parse_gate
 from vlmprof.analysis.compare_requests import COLUMNS, HEADLINE
+from vlmprof.cli.compare_markdown import render_markdown
+from vlmprof.cli.compare_render import print_comparison
 from vlmprof.model.comparison import GateOutcome, GateResult, Verdict
 from vlmprof.model.results import BreakdownResult, read_breakdown
 from vlmprof.model.run_folder import RunFolder
@@ -89,6 +93,41 @@ def test_a_few_failures_matter_to_a_tail_first(q: float, failed: int, matters: b
     """
     served = (Served("A", 1000, 0), Served("B", 1000, failed))
     assert bool(why_no_verdict(PLENTY, q, Doubts(served=served))) == matters
+
+
+@pytest.mark.parametrize(
+    ("evidence", "q", "told"),
+    [
+        (Evidence(1, (1, 1), (40, 40)), 0.5, "1 round is too few to tell p50, which takes 3"),
+        (Evidence(2, (2, 2), (4, 4)), 0.5, "2 rounds are too few to tell p50, which takes 3"),
+        (Evidence(4, (4, 1), (20, 20)), 0.5, "1 block of a side is too few to tell p50, which takes 3"),
+        (Evidence(8, (8, 8), (8, 8)), 0.5, "8 requests of a side are too few to tell p50, which takes 10"),
+        (
+            Evidence(12, (12, 12), (96, 90)),
+            0.99,
+            "90 requests of a side are too few to tell p99, which takes 299",
+        ),
+    ],
+)
+def test_the_rule_that_failed_is_the_one_that_is_told(evidence: Evidence, q: float, told: str) -> None:
+    assert why_no_verdict(evidence, q, Doubts()) == f"{told}, send more requests"
+
+
+def test_eight_rounds_of_one_request_are_enough_rounds(tmp_path: Path) -> None:
+    """It is requests that lack: 8 of the 10 that a median takes."""
+    sentence = compare_arms(write_ab_run(tmp_path / "run", AbRun(block=1))).sentence
+    assert sentence.endswith(
+        "8 requests of a side are too few to tell p50, which takes 10, send more requests"
+    )
+
+
+def test_one_round_is_not_called_rounds(tmp_path: Path) -> None:
+    result = compare_folders([write_ab_run(tmp_path / "run", AbRun(rounds=1, block=1))])
+    console = Console(record=True, width=120, file=(tmp_path / "out").open("w"))
+    print_comparison(result, console)
+    for shown in (console.export_text(), render_markdown(result)):
+        assert "one server, 1 round, paired by" in shown
+        assert not re.search(r"(?<!of )\b1 (rounds|blocks|requests)\b", shown)
 
 
 def test_an_invalid_run_has_no_verdict_and_fails_every_gate(tmp_path: Path) -> None:

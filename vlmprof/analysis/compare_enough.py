@@ -77,15 +77,20 @@ def _failures(q: float, served: tuple[Served, Served] | None) -> str:
 
 
 def _too_little(evidence: Evidence, q: float) -> str:
-    if evidence.rounds < FEWEST_ROUNDS:
-        return f"{evidence.rounds} rounds are too few to tell, send more requests"
-    # Rounds are cut from blocks: of one block, however many rounds it is cut into, all have its luck.
-    if min(evidence.blocks) < FEWEST_ROUNDS:
-        return f"{min(evidence.blocks)} blocks of a side are too few to tell, send more requests"
     fewest = fewest_requests(q)
-    if min(evidence.requests) < fewest:
-        return (
-            f"{min(evidence.requests)} requests of a side are too few to tell p{100 * q:.0f}, "
-            f"which takes {fewest}, send more requests"
-        )
+    # Rounds are cut from blocks: of one block, however many rounds it is cut into, all have its luck.
+    rules = (
+        (counted(evidence.rounds, "round"), evidence.rounds, FEWEST_ROUNDS),
+        (f"{counted(min(evidence.blocks), 'block')} of a side", min(evidence.blocks), FEWEST_ROUNDS),
+        (f"{counted(min(evidence.requests), 'request')} of a side", min(evidence.requests), fewest),
+    )
+    for told, number, least in rules:
+        if number < least:
+            verb = "is" if number == 1 else "are"
+            return f"{told} {verb} too few to tell p{100 * q:.0f}, which takes {least}, send more requests"
     return ""
+
+
+def counted(number: int, noun: str) -> str:
+    """`"1 round"`, `"8 rounds"`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from vlmprof.analysis.compare_enough import counted
 from vlmprof.analysis.compare_sentence import relative
 from vlmprof.cli.compare_render import gate_words, outputs
 from vlmprof.cli.markdown_text import entries, folded, table, text
@@ -44,7 +45,8 @@ def _comparison(comparison: Comparison) -> str:
     lines = [
         f"### {_SIGNS[comparison.verdict]} {text(comparison.sentence, len(comparison.sentence))}",
         "",
-        f"{sides}; {comparison.scope}, {comparison.rounds} rounds, paired by {comparison.paired_by}.",
+        f"{sides}; {comparison.scope}, {counted(comparison.rounds, 'round')}, "
+        f"paired by {comparison.paired_by}.",
         "",
         *_table(comparison.metrics),
         "",
@@ -60,7 +62,7 @@ def _comparison(comparison: Comparison) -> str:
 
 
 def _side(side: ComparedSide) -> str:
-    return f"**{text(side.label)}** ({text(side.setting)}, {side.requests} requests)"
+    return f"**{text(side.label)}** ({text(side.setting)}, {counted(side.requests, 'request')})"
 
 
 def _table(changes: Sequence[Change]) -> list[str]:

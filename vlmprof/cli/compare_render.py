@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from vlmprof.analysis.compare_enough import counted
 from vlmprof.analysis.compare_sentence import relative
 from vlmprof.cli.render import LONGEST_MESSAGE, MAX_WIDTH, MIN_WIDTH
 from vlmprof.cli.terminal_text import keep_start, milliseconds, plain
@@ -88,12 +89,13 @@ def _side(side: ComparedSide) -> str:
     arm = f"arm {side.arm} of {side.name}" if side.arm else side.label
     left_out = f", {side.left_out} left out" if side.left_out else ""
     return (
-        f"{plain(arm)} · {plain(side.setting)} · {side.requests} requests in {side.blocks} blocks{left_out}"
+        f"{plain(arm)} · {plain(side.setting)} · {counted(side.requests, 'request')} "
+        f"in {counted(side.blocks, 'block')}{left_out}"
     )
 
 
 def _method(comparison: Comparison) -> str:
-    return f"{comparison.scope}, {comparison.rounds} rounds, paired by {comparison.paired_by}"
+    return f"{comparison.scope}, {counted(comparison.rounds, 'round')}, paired by {comparison.paired_by}"
 
 
 def _worth_showing(comparison: Comparison) -> list[Change]:

@@ -38,6 +38,10 @@ export function formatChange(share) {
   return `${share < 0 ? "−" : "+"}${(100 * Math.abs(share)).toFixed(1)}%`;
 }
 
+export function counted(number, noun) {
+  return number === 1 ? `1 ${noun}` : `${number} ${noun}s`;
+}
+
 export function badge(verdict) {
   const { mark, name } = VERDICTS[verdict];
   return el(`span.verdict.${verdict.replace(" ", "-")}`, {}, el("i", { "aria-hidden": "true" }, mark), name);

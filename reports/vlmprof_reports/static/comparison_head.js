@@ -5,6 +5,7 @@ import { page } from "./data.js";
 import {
   badge,
   changeOf,
+  counted,
   formatChange,
   formatInterval,
   formatSigned,
@@ -47,7 +48,7 @@ function facts(comparison) {
     info.engine ? `${info.engine.name} ${info.engine.version} on ${info.engine.device}` : null,
     `${info.host.cpu}, ${info.host.cores} cores`,
     comparison.scope,
-    `${comparison.rounds} rounds, paired by ${comparison.paired_by}`,
+    `${counted(comparison.rounds, "round")}, paired by ${comparison.paired_by}`,
   ].filter(Boolean);
 }
 
@@ -58,7 +59,7 @@ function side(part, { requests, blocks, left_out, ...own }) {
     {},
     el(`i.swatch.${part}`),
     el("b", {}, sideName(own)),
-    ` ${recipesOf(own)}, ${requests} requests in ${blocks} blocks${left}`,
+    ` ${recipesOf(own)}, ${counted(requests, "request")} in ${counted(blocks, "block")}${left}`,
   );
 }
 
