@@ -116,7 +116,49 @@ def test_groups_and_stages_are_named_as_in_the_results(group: str) -> None:
     assert parse_gate(group).metric == group.partition("<")[0]
 
 
-@pytest.mark.parametrize("text", ["", "ttft_p50", "ttft_p50>5%", "ttft_p50<5", "ttft_p50<5s", "<5%", "a<b%"])
+RATE = msgspec.structs.replace(
+    TTFT, metric="tokens_per_s_p50", unit="tokens/s", ratio=0.96, ratio_low=0.94, ratio_high=0.98
+)
+
+
+@pytest.mark.parametrize(
+    ("gate", "outcome"),
+    [
+        ("tokens_per_s_p50>-7%", GateOutcome.PASSED),
+        ("tokens_per_s_p50>=-6%", GateOutcome.PASSED),
+        ("tokens_per_s_p50>-6%", GateOutcome.UNDECIDED),
+        ("tokens_per_s_p50 > -5%", GateOutcome.UNDECIDED),
+        ("tokens_per_s_p50>-2%", GateOutcome.VIOLATED),
+        ("tokens_per_s_p50>=+1%", GateOutcome.VIOLATED),
+    ],
+)
+def test_a_rate_may_not_fall_below_its_bound(gate: str, outcome: GateOutcome) -> None:
+    """It fell by 4%, with the interval from -6 to -2."""
+    assert _outcome(gate, RATE) == outcome
+
+
+@pytest.mark.parametrize(
+    ("gate", "why"),
+    [
+        ("tokens_per_s_p50<5%", "of a rate more is better"),
+        ("tokens_per_s_p50>-1ms", "a rate has no ms"),
+        ("ttft_p50>-5%", "of a time less is better"),
+        ("stage.prefill>=1ms", "of a time less is better"),
+    ],
+)
+def test_a_bound_on_the_better_side_is_refused(gate: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        parse_gate(gate)
+
+
+@pytest.mark.parametrize(("text", "bound"), [(".5", 0.5), ("-.5", -0.5), ("+1.", 1), ("2.25", 2.25)])
+def test_a_bound_may_leave_out_what_is_0(text: str, bound: float) -> None:
+    assert parse_gate(f"ttft_p50<{text}ms").bound == bound
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ttft_p50", "ttft_p50<.ms", "ttft_p50>5%", "ttft_p50<5", "ttft_p50<5s", "<5%", "a<b%"]
+)
 def test_what_is_no_gate_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_gate(text)

@@ -1,7 +1,7 @@
 """Gates: conditions on a comparison that decide a command's exit code, as `ttft_p50<+5%`.
 
-A gate bounds how far a metric may rise, in percent of the baseline or in ms. It is decided by the whole 95%
-interval, so that noise alone does not fail a build:
+A gate bounds how far a time may rise, in percent of the baseline or in ms, or how far a rate may fall, in percent
+(`tokens_per_s_p50>-5%`). It is decided by the whole 95% interval, so that noise alone does not fail a build:
 
 * **passed** where the interval satisfies it,
 * **violated** where no value of the interval does,
@@ -15,7 +15,9 @@ What a side did not measure is neither a rise nor none. Such a gate is **not mea
 wrong use of it: left to pass, it would go on passing, and nobody would know that it watches nothing.
 """
 
+import operator
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vlmprof.errors import UsageError
@@ -23,32 +25,41 @@ from vlmprof.model.comparison import Change, Comparison, GateOutcome, GateResult
 from vlmprof.model.stages import GROUPS, STAGE_IDS
 from vlmprof.units import NS_PER_MS
 
-METRICS = ("ttft_p50", "ttft_p90", "ttft_p99", "e2e_p50", "tpot_p50")
+RATES = ("tokens_per_s_p50",)
+METRICS = ("ttft_p50", "ttft_p90", "ttft_p99", "e2e_p50", "tpot_p50", *RATES)
+_HOLDS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 _GATE = re.compile(
-    r"\s*(?P<metric>[^<>=]+?)\s*(?P<op><=?)\s*(?P<bound>[+-]?\d+(?:\.\d+)?)\s*(?P<unit>%|ms)\s*"
+    r"\s*(?P<metric>[^<>=]+?)\s*(?P<op>[<>]=?)\s*(?P<bound>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*(?P<unit>%|ms)\s*"
 )
-_EXAMPLES = "as in --gate 'ttft_p50<+5%' or --gate 'stage.image_transform<=0ms'"
+_EXAMPLES = "as in --gate 'ttft_p50<+5%', 'stage.image_transform<=.5ms' or 'tokens_per_s_p50>-5%'"
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A bound on how much a metric may rise; unit is `%` of the baseline or `ms`."""
+    """A bound on how much a metric may change; op is one of < <= > >=, unit `%` of the baseline or `ms`."""
 
     text: str
     metric: str
-    inclusive: bool
+    op: str
     bound: float
     unit: str
 
     def holds(self, value: float) -> bool:
-        return value <= self.bound if self.inclusive else value < self.bound
+        return _HOLDS[self.op](value, self.bound)
 
 
 def parse_gate(text: str) -> Gate:
     """Read a gate; raises `UsageError` for what is none."""
     match = _GATE.fullmatch(text)
     if match is None:
-        raise UsageError(f"{text!r} is no gate", hint=f"METRIC, < or <=, and a signed % or ms, {_EXAMPLES}")
+        raise UsageError(
+            f"{text!r} is no gate", hint=f"METRIC, < <= > or >=, and a signed % or ms, {_EXAMPLES}"
+        )
     metric = match["metric"]
     known = (*METRICS, *(f"stage.{stage}" for stage in STAGE_IDS), *(f"group.{group}" for group in GROUPS))
     if metric not in known:
@@ -56,7 +67,22 @@ def parse_gate(text: str) -> Gate:
             f"{text!r}: no metric {metric!r}",
             hint=f"one of {', '.join(METRICS)}, stage.<id> or group.<name>, {_EXAMPLES}",
         )
-    return Gate(text.strip(), metric, match["op"] == "<=", float(match["bound"]), match["unit"])
+    gate = Gate(text.strip(), metric, match["op"], float(match["bound"]), match["unit"])
+    _check_direction(gate)
+    return gate
+
+
+def _check_direction(gate: Gate) -> None:
+    """A bound on the side that is better would fail what improves, and let all else pass."""
+    if gate.metric not in RATES:
+        if gate.op.startswith(">"):
+            raise UsageError(
+                f"{gate.text!r}: of a time less is better", hint=f"bound it by < or <=, {_EXAMPLES}"
+            )
+    elif gate.op.startswith("<"):
+        raise UsageError(f"{gate.text!r}: of a rate more is better", hint=f"bound it by > or >=, {_EXAMPLES}")
+    elif gate.unit == "ms":
+        raise UsageError(f"{gate.text!r}: a rate has no ms", hint=f"bound it in %, {_EXAMPLES}")
 
 
 def check_gate(gate: Gate, comparison: Comparison) -> GateResult:

@@ -24,8 +24,8 @@ def compare(
     gate: Annotated[
         list[str] | None,
         typer.Option(
-            help="Exit with 1 unless this holds, as 'ttft_p50<+5%' or 'stage.image_transform<=0ms'; "
-            "may be given several times."
+            help="Exit with 1 unless this holds, as 'ttft_p50<+5%', 'stage.image_transform<=.5ms' or "
+            "'tokens_per_s_p50>-5%'; may be given several times."
         ),
     ] = None,
     strict: Annotated[
