@@ -119,6 +119,12 @@ def test_recipes_that_could_not_act_are_refused_beside_the_baseline(text: str, r
     assert refused.value.hint.endswith(f"--ab {text}")
 
 
+def test_a_digit_that_is_no_number_is_no_recipe_beside_the_baseline() -> None:
+    """To Python ² is a digit, and no integer."""
+    with pytest.raises(UsageError, match="no recipe '²'"):
+        select_beside(_choose(), "²", _RECIPES, Family.IDEFICS3, InstalledSource([]))
+
+
 def test_all_beside_the_baseline_is_what_can_act_on_it() -> None:
     """Of recipes with patches for SmolVLM 13, 15 and 16, and 7 where there is a text; others have their reasons."""
     pytest.importorskip("vllm", reason="vLLM is not installed")

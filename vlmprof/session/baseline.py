@@ -192,7 +192,7 @@ def select_beside(
         selection = select(text, able, family, installed)
         return Selection(selection.numbers, {**selection.refused, **idle})
     for part in text.split(","):
-        reason = idle.get(int(part)) if part.strip().isdigit() else None
+        reason = idle.get(int(part)) if part.strip().isdecimal() else None
         if reason is not None:
             raise RecipeMisfit(
                 f"recipe {part.strip()} ({recipes[int(part)].slug}) {reason}",
