@@ -120,15 +120,28 @@ def test_an_engine_that_never_gets_ready_is_given_up(
     assert_readable(run_cli, out, "failed")
 
 
+def test_an_engine_that_refuses_everything_ends_the_run(
+    run_cli: Run, arguments: list[object], out: Path
+) -> None:
+    """From the first of 20 on it answers 400: nothing will come of the other 15."""
+    assert_refused(run_cli(*arguments, "--refuse-from", 1), 7, "all 5 requests of block 0", "no image wanted")
+    requests = read_requests(RunFolder(out))
+    assert [request.http_status for request in requests] == [400] * 5
+    assert_readable(run_cli, out, "failed")
+
+
 def test_requests_that_the_engine_refuses_are_recorded(
     run_cli: Run, arguments: list[object], out: Path
 ) -> None:
-    """From the 4th of 20 on it answers 400: block 0 holds 3 that worked, block 1 none, which ends the run."""
-    assert_refused(run_cli(*arguments, "--refuse-from", 4), 7, "all 5 requests of block 1", "no image wanted")
+    """From the 4th of 20 on it answers 400: block 0 holds 3 that worked, the others none, which is a warning."""
+    outcome = run_cli(*arguments, "--refuse-from", 4)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "the engine refused every request of a block: no image wanted" in outcome.stdout
+    assert "17 requests failed" in outcome.stdout
     requests = read_requests(RunFolder(out))
-    assert [request.http_status for request in requests] == [200] * 3 + [400] * 7
+    assert [request.http_status for request in requests] == [200] * 3 + [400] * 17
     assert {request.error for request in requests} == {"", "no image wanted"}
-    assert_readable(run_cli, out, "partial")
+    assert RunFolder(out).read_info().status == "complete"
 
 
 @pytest.fixture
