@@ -4,6 +4,7 @@ The sent tensors say what to do, not the switch: a request that was prepared wit
 rightly after it was switched off.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -83,15 +84,26 @@ def _completed(
 
     Tiles that came with a mask of their own are normalized in any case: only whole ones may stay uint8.
     """
+    call.uses(*_senders(mm_kwargs))
     completed = dict(mm_kwargs)
     tiles = completed.pop(UINT8_PIXELS, None)
     if IMAGES in completed:
         tiles = tiles_of(completed.pop(IMAGES), completed.pop(SIZES), interleaved=not normalize)
     if tiles is not None:
         dtype = model.model.vision_model.embeddings.patch_embedding.weight.dtype
-        as_sent = not normalize and "pixel_attention_mask" not in completed
+        as_sent = not normalize and "pixel_attention_mask" not in completed and call.uses(14)
         completed["pixel_values"] = tiles if as_sent else _normalized(call, tiles, dtype)
     return _masked(completed)
+
+
+def _senders(mm_kwargs: Mapping[str, Any]) -> Iterator[int]:
+    """The recipes by which inputs came as they are; none where they are the engine's own."""
+    if IMAGES in mm_kwargs:
+        yield 3
+    elif UINT8_PIXELS in mm_kwargs:
+        yield 8
+    if "pixel_attention_mask" not in mm_kwargs:
+        yield 10
 
 
 def _masked(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +119,7 @@ def _masked(inputs: dict[str, Any]) -> dict[str, Any]:
 
 def _normalized(call: PatchedCall, tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Recipe 6 acts on a device alone: on a CPU, whose tile stays in the cache, float32 is no slower."""
-    bfloat16 = call.is_on(6) and dtype == torch.bfloat16 and not tiles.is_cpu
+    bfloat16 = dtype == torch.bfloat16 and not tiles.is_cpu and call.uses(6)
     return in_bfloat16(tiles, HALF) if bfloat16 else normalized(tiles, dtype)
 
 
@@ -136,7 +148,12 @@ def dense_features(
     """Encode tiles whose mask is the all-true one without looking for padding: there is none."""
     position_ids = kwargs.get("position_ids")
     if any(pixel_attention_mask.stride()) or position_ids is not None:
-        return call.original(model, pixel_values, pixel_attention_mask, **kwargs)
-    if pixel_values.dtype != torch.uint8:
+        return call.give_way(
+            "tiles with a mask of their own", model, pixel_values, pixel_attention_mask, **kwargs
+        )
+    call.uses(10)
+    if pixel_values.dtype == torch.uint8:
+        call.uses(14)
+    else:
         pixel_values = pixel_values.to(model.vision_model.embeddings.patch_embedding.weight.dtype)
     return model.vision_model(pixel_values=pixel_values, patch_attention_mask=None)

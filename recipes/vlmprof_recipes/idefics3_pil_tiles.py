@@ -17,7 +17,7 @@ import torch
 from transformers.image_utils import SizeDict
 
 from vlmprof.patching import PatchedCall
-from vlmprof_recipes.idefics3_tiles import encoded, trained_scale, treatable
+from vlmprof_recipes.idefics3_tiles import UNTREATABLE, encoded, trained_scale, treatable
 from vlmprof_recipes.pixel_arithmetic import HALF, in_bfloat16
 from vlmprof_recipes.tiling import in_one_copy
 
@@ -27,8 +27,8 @@ Image = npt.NDArray[np.uint8]
 
 def preprocess(call: PatchedCall, processor: Any, images: list[list[Image]], **options: Any) -> Any:
     """Tiles of the images of one prompt, as far as they are plain RGB; others go the engine's own way."""
-    if not (call.is_on(1) and treatable(images, np.uint8, options)):
-        return call.original(processor, images, **options)
+    if not (treatable(images, np.uint8, options) and call.uses(1)):
+        return call.give_way(UNTREATABLE, processor, images, **options)
     tiles, rows, cols = [], [], []
     for image in images[0]:
         of_image, n_rows, n_cols = _tiles(call, processor, image, options)
@@ -47,7 +47,7 @@ def _tiles(
     fitted = processor.resize(image, options["size"], resample=resample)
     if any(side % edge for side in fitted.shape[1:]):
         fitted = processor.resize_for_vision_encoder(fitted, edge, resample=resample)
-    if not call.is_on(11):
+    if not call.uses(11):
         split, n_rows, n_cols = processor.split_images(
             fitted, max_image_size=options["max_image_size"], resample=resample
         )
@@ -62,9 +62,9 @@ def _tiles(
 
 def _pixels(call: PatchedCall, processor: Any, tiles: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
     """The tiles as they are sent: uint8, or normalized by the processor's own functions, one at a time."""
-    if trained_scale(options) and call.is_on(8):
+    if trained_scale(options) and call.uses(8):
         return tiles
-    if trained_scale(options) and call.is_on(6):
+    if trained_scale(options) and call.uses(6):
         return in_bfloat16(tiles, HALF)
     pixels = torch.empty(tiles.shape, dtype=torch.float32)
     for into, tile in zip(pixels, tiles.numpy(), strict=True):

@@ -23,19 +23,22 @@ _TRAINED_WITH = [0.5, 0.5, 0.5]
 _RGB = 3
 _FOR_WHOLE_IMAGES = (1, 3, 8, 10, 11)
 
+UNTREATABLE = "images that are not RGB, or a processor with other settings"
+"""Why a recipe gives way."""
+
 
 def preprocess(call: PatchedCall, processor: Any, images: list[list[torch.Tensor]], **options: Any) -> Any:
     """Tiles of the images of one prompt, as far as they are plain RGB; others go the engine's own way."""
-    if not (call.is_on(1) and treatable(images, torch.uint8, options)):
-        return call.original(processor, images, **options)
+    if not (treatable(images, torch.uint8, options) and call.uses(1)):
+        return call.give_way(UNTREATABLE, processor, images, **options)
     if all(map(call.is_on, _FOR_WHOLE_IMAGES)) and trained_scale(options) and _is_lanczos(options):
         heights_and_widths = [(image.shape[-2], image.shape[-1]) for image in images[0]]
         sizes = torch.tensor([sizes_of(height, width, options) for height, width in heights_and_widths])
-        if worth_sending(sizes, _tile_bytes(sizes)):
+        if worth_sending(sizes, _tile_bytes(sizes)) and call.uses(*_FOR_WHOLE_IMAGES):
             return _whole_images(images[0], sizes, options)
     pixels, rows, cols = _tiles(call, processor, images[0], options)
-    if not (call.is_on(8) and trained_scale(options)):
-        bfloat16 = call.is_on(6) and trained_scale(options)
+    if not (trained_scale(options) and call.uses(8)):
+        bfloat16 = trained_scale(options) and call.uses(6)
         pixels = in_bfloat16(pixels, HALF) if bfloat16 else normalized(processor, list(pixels), options)
     return encoded(call, pixels, (rows, cols), options)
 
@@ -49,7 +52,7 @@ def encoded(
         pixels: [tiles, 3, edge, edge]; grids: rows and columns of each image's tiles.
     """
     encoding = {"pixel_values": pixels[None]}
-    if not call.is_on(10):
+    if not call.uses(10):
         encoding["pixel_attention_mask"] = torch.ones(1, len(pixels), *pixels.shape[-2:], dtype=torch.int64)
     features = BatchFeature(data=encoding)
     if options["return_row_col_info"]:
@@ -115,7 +118,7 @@ def _tiles(
     for image in images:
         resized = processor.resize(image[None], options["size"], resample=resample)
         fitted = processor.resize_for_vision_encoder(resized, edge, resample=resample)
-        if call.is_on(11):
+        if call.uses(11):
             of_image, n_rows, n_cols = _split_in_one_copy(processor, fitted, edge, resample)
         else:
             split, (n_rows,), (n_cols,) = processor.split_images(

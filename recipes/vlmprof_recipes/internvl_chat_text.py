@@ -12,6 +12,9 @@ from vllm.multimodal.processing.processor import UpdateMode, _plan_prompt_update
 from vlmprof.patching import PatchedCall
 from vlmprof_recipes.ids_apart import apart_from_text, is_apart
 
+NOT_APART = "a tokenizer that may join an image's ids with the text"
+"""Why the recipe gives way."""
+
 
 def splice(
     call: PatchedCall,
@@ -30,8 +33,12 @@ def splice(
     )
     apart = apart_from_text(tokenizer)
     if not apart or any(not is_apart(each.update.content.full, apart) for each in matched):
-        return call.original(
-            processor, token_ids, mm_prompt_updates, encode_segments_separately=encode_segments_separately
+        return call.give_way(
+            NOT_APART,
+            processor,
+            token_ids,
+            mm_prompt_updates,
+            encode_segments_separately=encode_segments_separately,
         )
     spliced: list[int] = []
     position = 0

@@ -39,12 +39,12 @@ def preprocess(call: PatchedCall, processor: Any, images: Any, **options: Any) -
     """Tiles of the images of one prompt, where all of them are plain RGB; else the engine's own way."""
     given = images if isinstance(images, list) else [images]
     if not given or not all(_is_rgb(image) for image in given):
-        return call.original(processor, images, **options)
+        return call.give_way("images that are not RGB", processor, images, **options)
     ratios = _target_ratios(processor, options)
     if all(map(call.is_on, _FOR_WHOLE_IMAGES)):
         sizes = [_sizes(processor, image, ratios) for image in given]
         whole = whole_images(map(tv.pil_to_tensor, given), sizes)
-        if whole is not None:
+        if whole is not None and call.uses(*_FOR_WHOLE_IMAGES):
             counts = torch.tensor([n_tiles for *_, n_tiles in sizes])
             return BatchFeature(whole | {"image_num_patches": counts})
     tiles = [_tiles(call, processor, image, ratios) for image in given]
@@ -74,7 +74,7 @@ def _tiles(call: PatchedCall, processor: Any, image: Image.Image, ratios: list[t
     _, _, rows, columns, edge, _, n_tiles = _sizes(processor, image, ratios)
     resize = _resizer(call, image)
     whole = resize(edge, edge) if n_tiles > rows * columns else None
-    cut = in_one_copy if call.is_on(11) else one_by_one
+    cut = in_one_copy if call.uses(11) else one_by_one
     return cut(resize(rows * edge, columns * edge), (edge, edge), whole)
 
 
@@ -93,16 +93,16 @@ def _sizes(processor: Any, image: Image.Image, ratios: list[tuple[int, int]]) ->
 
 def _pixels(call: PatchedCall, tiles: Sequence[Tiles]) -> torch.Tensor:
     """The tiles of all images in the one tensor that is sent."""
-    if not call.is_on(1):
+    if not call.uses(1):
         return torch.cat([torch.stack([_transformed(tile) for tile in of_one]) for of_one in tiles])
-    if call.is_on(8):
+    if call.uses(8):
         return _joined(tiles)
-    return in_bfloat16(_joined(tiles), IMAGENET) if call.is_on(6) else _normalized(tiles)
+    return in_bfloat16(_joined(tiles), IMAGENET) if call.uses(6) else _normalized(tiles)
 
 
 def _resizer(call: PatchedCall, image: Image.Image) -> Callable[[int, int], Planes]:
     """A function of height and width: bicubic by PIL, as in the engine, or by torchvision."""
-    if not call.is_on(2):
+    if not call.uses(2):
         return lambda height, width: _planes(image.resize((width, height)))
     pixels = tv.pil_to_tensor(image)
     bicubic = tv.InterpolationMode.BICUBIC

@@ -14,4 +14,4 @@ def join(call: PatchedCall, parts: Any) -> Any:
     """The one tensor of a list of one, not a copy of it."""
     if len(parts) == 1 and isinstance(parts[0], torch.Tensor):
         return parts[0]
-    return call.original(parts)
+    return call.give_way("several images in one prompt", parts)

@@ -14,7 +14,7 @@ from transformers import BatchFeature
 from transformers.models.internvl.processing_internvl import InternVLProcessorKwargs
 
 from vlmprof.patching import PatchedCall
-from vlmprof_recipes.internvl_hf_tiles import engines_own_way, may_stay_whole
+from vlmprof_recipes.internvl_hf_tiles import UNTREATABLE, engines_own_way, may_stay_whole
 from vlmprof_recipes.whole_images import IMAGES, SIZES
 
 
@@ -23,11 +23,14 @@ def process_images(call: PatchedCall, processor: Any, mm_items: Any, hf_kwargs: 
     hf_data, kwargs, passthrough = processor._get_hf_mm_inputs(mm_items, hf_kwargs)
     if hf_data.keys() != {"text", "images"} or not all(map(_is_rgb, hf_data["images"])):
         with engines_own_way():
-            return call.original(processor, mm_items, hf_kwargs)
-    if not (call.is_on(3) or call.is_on(7)):
+            return call.give_way(UNTREATABLE, processor, mm_items, hf_kwargs)
+    # Recipe 8 asks for this patch because of the images above alone.
+    if not (call.uses(7) or call.is_on(3)):
         return call.original(processor, mm_items, hf_kwargs)
     hf_processor = processor.info.get_hf_processor(**kwargs)
     fields = image_fields(processor, hf_processor, hf_data["images"], kwargs, may_be_whole=call.is_on(3))
+    if IMAGES in fields:
+        call.uses(3)
     return processor._finalize_hf_mm_data({}, kwargs, passthrough, fields)
 
 

@@ -23,6 +23,9 @@ from vlmprof_recipes.tiling import in_one_copy
 
 _RGB = 3
 _FOR_WHOLE_IMAGES = (3, 8, 11)
+
+UNTREATABLE = "images that are not RGB, videos, or a processor with other settings"
+"""Why a recipe gives way."""
 _TRAINED_MEAN = [0.485, 0.456, 0.406]
 _TRAINED_STD = [0.229, 0.224, 0.225]
 _engines_own: ContextVar[bool] = ContextVar("engines_own", default=False)
@@ -58,7 +61,9 @@ def crop_in_one_copy(
 ) -> Any:
     """Tiles of one image, [1, tiles, channels, height, width]; a batch of several goes the engine's own way."""
     if len(images) != 1:
-        return call.original(processor, images, min_patches, max_patches, **options)
+        return call.give_way(
+            "several images in one tensor", processor, images, min_patches, max_patches, **options
+        )
     patch_size, resample = options["patch_size"], options["resample"]
     edges = (patch_size.height, patch_size.width)
     columns, rows = get_optimal_tiled_canvas(tuple(images.shape[-2:]), edges, min_patches, max_patches)
@@ -72,12 +77,12 @@ def crop_in_one_copy(
 
 def preprocess(call: PatchedCall, processor: Any, images: list[torch.Tensor], **options: Any) -> Any:
     """Tiles of images as one tensor, as far as they are plain RGB; others go the engine's own way."""
-    if not (call.is_on(1) and _treatable(images, options)):
-        return call.original(processor, images, **options)
+    if not (_treatable(images, options) and call.uses(1)):
+        return call.give_way(UNTREATABLE, processor, images, **options)
     if all(map(call.is_on, _FOR_WHOLE_IMAGES)) and _may_stay_whole.get() and _can_stay_whole(options):
         sizes = [_sizes(image, options) for image in images]
         whole = whole_images(images, sizes)
-        if whole is not None:
+        if whole is not None and call.uses(*_FOR_WHOLE_IMAGES):
             return BatchFeature(whole | {"num_patches": [n_tiles for *_, n_tiles in sizes]})
     tiles = [_tiles(processor, image, options) for image in images]
     data = {"pixel_values": _pixels(call, processor, tiles, options), "num_patches": list(map(len, tiles))}
@@ -139,7 +144,12 @@ def _pixels(
     call: PatchedCall, processor: Any, tiles: Sequence[torch.Tensor], options: dict[str, Any]
 ) -> torch.Tensor:
     """The tiles of all images in the one tensor that is sent."""
-    if _trained_scale(options) and (call.is_on(8) or call.is_on(6)):
-        joined = tiles[0] if len(tiles) == 1 else torch.cat(list(tiles))
-        return joined if call.is_on(8) else in_bfloat16(joined, IMAGENET)
+    if _trained_scale(options) and call.uses(8):
+        return _joined(tiles)
+    if _trained_scale(options) and call.uses(6):
+        return in_bfloat16(_joined(tiles), IMAGENET)
     return normalized(processor, [tile for of_one in tiles for tile in of_one], options)
+
+
+def _joined(tiles: Sequence[torch.Tensor]) -> torch.Tensor:
+    return tiles[0] if len(tiles) == 1 else torch.cat(list(tiles))

@@ -20,6 +20,7 @@ UINT8 = "_uint8"
 _CHAT_PIXELS = "pixel_values_flat"
 _HF_PIXELS = "pixel_values"
 _WHITE = 255.0
+_NORMALIZED = "tiles that were normalized before"
 
 
 def chat_keywords(call: PatchedCall, model: Any, **mm_kwargs: Any) -> Any:
@@ -41,6 +42,7 @@ def with_mapping(
 
 def modality(call: PatchedCall, model: Any, mm_kwargs: Mapping[str, Any]) -> Any:
     """For the method that looks at names alone: no tiles are made for it."""
+    call.uses(*_senders(mm_kwargs))
     names = {_CHAT_PIXELS if name == IMAGES else name.removesuffix(UINT8) for name in mm_kwargs}
     return call.original(model, dict.fromkeys(names))
 
@@ -65,14 +67,18 @@ def into_graph(call: PatchedCall, model: Any, mm_kwargs: Mapping[str, Any], *arg
 
 def chat_features(call: PatchedCall, model: Any, pixel_values: torch.Tensor) -> Any:
     """Encode the tiles of InternVLChat; recipe 14 normalizes later."""
-    if pixel_values.dtype == torch.uint8 and not call.is_on(14):
+    if pixel_values.dtype != torch.uint8:
+        return call.give_way(_NORMALIZED, model, pixel_values)
+    if not call.uses(14):
         pixel_values = _normalized(call, normalized_after_rescaling, pixel_values, _chat_dtype(model))
     return call.original(model, pixel_values)
 
 
 def hf_features(call: PatchedCall, model: Any, pixel_values: torch.Tensor) -> Any:
     """Encode the tiles of HF-native InternVL; recipe 14 normalizes later."""
-    if pixel_values.dtype == torch.uint8 and not call.is_on(14):
+    if pixel_values.dtype != torch.uint8:
+        return call.give_way(_NORMALIZED, model, pixel_values)
+    if not call.uses(14):
         pixel_values = _normalized(call, normalized_with_rescaling, pixel_values, _hf_dtype(model))
     return call.original(model, pixel_values)
 
@@ -159,7 +165,7 @@ def _normalized(
     dtype: torch.dtype,
 ) -> torch.Tensor:
     """Recipe 6 acts on a device alone: on a CPU, whose tile stays in the cache, float32 is no slower."""
-    if call.is_on(6) and dtype == torch.bfloat16 and not tiles.is_cpu:
+    if dtype == torch.bfloat16 and not tiles.is_cpu and call.uses(6):
         return in_bfloat16(tiles, IMAGENET)
     return in_float32(tiles, dtype)
 
@@ -208,6 +214,7 @@ def _known(call: PatchedCall, mm_kwargs: Mapping[str, Any], pixels: str) -> dict
     Args:
         pixels: the engine's name of an image's tiles.
     """
+    call.uses(*_senders(mm_kwargs))
     known = {}
     for name, value in mm_kwargs.items():
         if name == IMAGES:
@@ -215,6 +222,13 @@ def _known(call: PatchedCall, mm_kwargs: Mapping[str, Any], pixels: str) -> dict
         elif name != SIZES:
             known[name.removesuffix(UINT8)] = value
     return known
+
+
+def _senders(mm_kwargs: Mapping[str, Any]) -> tuple[int, ...]:
+    """The recipe by which inputs came as they are; none where they are the engine's own."""
+    if IMAGES in mm_kwargs:
+        return (3,)
+    return (8,) if any(name.endswith(UINT8) for name in mm_kwargs) else ()
 
 
 def _channels(values: tuple[float, ...], device: Any = None) -> torch.Tensor:

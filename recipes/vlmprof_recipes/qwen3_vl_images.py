@@ -17,7 +17,7 @@ def patchify(call: PatchedCall, processor: Any, images: torch.Tensor, **sizes: i
     """Patches [batch, grid, values] of images whose patch rows are of 16 bytes; else the engine's own way."""
     patch, merge, frames = (sizes[name] for name in ("patch_size", "merge_size", "temporal_patch_size"))
     if not _rows_move_whole(images, patch):
-        return call.original(processor, images, **sizes)
+        return call.give_way("images whose rows lie apart", processor, images, **sizes)
     batch, channels, height, width = images.shape
     rows, columns = height // patch, width // patch
     shape = (batch, channels, rows // merge, merge, patch, columns // merge, merge)
@@ -37,4 +37,4 @@ def _rows_move_whole(images: torch.Tensor, patch_size: int) -> bool:
 
 def no_text(call: PatchedCall, processor: Any, mm_counts: Any) -> Any:
     """No text beside images: its ids are dropped. Videos have theirs cut to pieces and used."""
-    return call.original(processor, mm_counts) if mm_counts.get("video") else None
+    return call.give_way("videos", processor, mm_counts) if mm_counts.get("video") else None

@@ -45,14 +45,15 @@ def images_without_text(
     """A request's images as the engine processes them, without a text whose ids it drops; videos have one."""
     mm_data, passthrough = _processor_data(processor, mm_items)
     if mm_data.keys() != {"images"}:
-        return call.original(processor, mm_items, hf_processor_mm_kwargs, tokenization_kwargs)
+        return call.give_way("videos", processor, mm_items, hf_processor_mm_kwargs, tokenization_kwargs)
     try:
         processed = processor._call_hf_processor(
             prompt=None, mm_data=mm_data, mm_kwargs=hf_processor_mm_kwargs, tok_kwargs=tokenization_kwargs
         )
     except ValueError:
         # What is refused, as one side 200 times the other, is refused by the engine's own way.
-        return call.original(processor, mm_items, hf_processor_mm_kwargs, tokenization_kwargs)
+        refused = "images that the engine refuses"
+        return call.give_way(refused, processor, mm_items, hf_processor_mm_kwargs, tokenization_kwargs)
     processed.update(passthrough)
     return processed
 
@@ -64,8 +65,9 @@ def internvl_images_without_text(
     from vlmprof_recipes.internvl_hf_text import image_fields
 
     mm_data, passthrough = _processor_data(processor, mm_items)
-    if not (call.is_on(7) and _are_rgb(mm_data)):
-        return call.original(processor, mm_items, hf_processor_mm_kwargs, tokenization_kwargs)
+    if not (_are_rgb(mm_data) and call.uses(7)):
+        odd = "videos, or images that are not RGB"
+        return call.give_way(odd, processor, mm_items, hf_processor_mm_kwargs, tokenization_kwargs)
     kwargs = {**hf_processor_mm_kwargs, **tokenization_kwargs}
     processed = image_fields(
         processor, processor.info.get_hf_processor(**hf_processor_mm_kwargs), mm_data["images"], kwargs

@@ -7,6 +7,9 @@ from vllm.multimodal.processing.processor import _apply_matches, _seq2tokens
 from vlmprof.patching import PatchedCall
 from vlmprof_recipes.ids_apart import apart_from_text, is_apart
 
+NOT_APART = "a tokenizer that may join an image's ids with the text"
+"""Why the recipe gives way."""
+
 
 def splice(call: PatchedCall, processor: Any, token_ids: list[int], mm_prompt_updates: Any) -> Any:
     """Ids and placeholders of a prompt whose text has each image's ids between its own, where that is the same."""
@@ -14,7 +17,8 @@ def splice(call: PatchedCall, processor: Any, token_ids: list[int], mm_prompt_up
     _, found = processor._apply_token_matches(token_ids, mm_prompt_updates)
     apart = apart_from_text(tokenizer)
     if _are_all_found(found) or not apart:
-        return call.original(processor, token_ids, mm_prompt_updates)
+        reason = NOT_APART if not apart else "prompts whose images the engine finds among the ids"
+        return call.give_way(reason, processor, token_ids, mm_prompt_updates)
     pieces, applied = _apply_matches(tokenizer.decode(token_ids), mm_prompt_updates, tokenizer)
     # Every second piece is an image's: the engine's cache has its ids, which placeholders are found by too.
     ids = [
@@ -22,7 +26,7 @@ def splice(call: PatchedCall, processor: Any, token_ids: list[int], mm_prompt_up
         for place, piece in enumerate(pieces)
     ]
     if not _are_all_found(applied) or any(not is_apart(image, apart) for image in ids[1::2]):
-        return call.original(processor, token_ids, mm_prompt_updates)
+        return call.give_way(NOT_APART, processor, token_ids, mm_prompt_updates)
     spliced = [token for piece in ids for token in piece]
     return spliced, processor._find_mm_placeholders(spliced, _applied_updates(mm_prompt_updates, applied))
 

@@ -32,8 +32,10 @@ _FEW_SPINS = 20_000
 def prompts_on_two_cores(call: PatchedCall, worker: Any, scheduler_output: Any) -> Any:
     """Compute a step that holds a part of a prompt with two threads; any other as the engine does."""
     processor = _second_processor()
-    if processor is None or not holds_prompt(scheduler_output):
-        return call.original(worker, scheduler_output)
+    if processor is None:
+        return call.give_way("a worker without a second core", worker, scheduler_output)
+    if not holds_prompt(scheduler_output):
+        return call.give_way("steps without a prompt", worker, scheduler_output)
     with second_thread(processor):
         return call.original(worker, scheduler_output)
 

@@ -60,6 +60,16 @@ _REPLACEMENTS = textwrap.dedent("""
     def broken(call, *args):
         raise RuntimeError("a defect of the recipe")
 
+    def odd(call, *args):
+        return call.give_way("odd numbers", *args)
+
+    def of_recipe_2(call, *args):
+        return 10 * call.original(*args) if call.uses(2) else call.original(*args)
+
+    def of_nobody(call, *args):
+        call.uses()
+        return call.original(*args)
+
     def as_it_is(call, *args):
         return call.original(*args)
 
@@ -251,6 +261,7 @@ class _Ledger:
     def __init__(self) -> None:
         self.calls: list[int] = []
         self.failures: list[int] = []
+        self.gave_way: list[tuple[int, str]] = []
 
     def add_calls(self, mask: int) -> None:
         self.calls.append(mask)
@@ -258,9 +269,67 @@ class _Ledger:
     def add_failures(self, mask: int) -> None:
         self.failures.append(mask)
 
+    def add_gave_way(self, mask: int, reason: str) -> None:
+        self.gave_way.append((mask, reason))
+
+
+_IDLE = "nothing was left for it to do"
+
+
+@pytest.mark.parametrize(
+    ("by", "on", "calls", "gave_way"),
+    [
+        ("ten_times", [1, 2], [0b110], []),
+        ("odd", [1, 2], [0b110], [(0b110, "odd numbers")]),
+        ("of_recipe_2", [1, 2], [0b110], [(0b010, _IDLE)]),
+        ("of_recipe_2", [1], [0b010], [(0b010, _IDLE)]),
+        ("of_recipe_2", [2], [0b100], []),
+        ("of_nobody", [1, 2], [0b110], [(0b110, _IDLE)]),
+        ("of_nobody", [], [], []),
+    ],
+)
+def test_a_call_is_the_use_of_the_recipes_that_did_their_work_in_it(
+    engine: ModuleType, by: str, on: list[int], calls: list[int], gave_way: list[tuple[int, str]]
+) -> None:
+    """Two recipes share a patch: of all that are on where the replacement says nothing, else of those it names."""
+    ledger = _Ledger()
+    shared = replace(_double(engine, by=by), follows_switch=False)
+    recipes = [_recipe(shared, number=number) for number in (1, 2)]
+    patches = PatchSet(recipes, RecipeSwitch.private(on), _FAMILY, ledger=ledger)
+    patches.apply()
+    engine.double(3)
+    patches.undo()
+    assert (ledger.calls, ledger.failures, ledger.gave_way) == (calls, [], gave_way)
+    counted = PatchCounts(calls=1, failures=0, gave_way=int(by == "odd"))
+    assert patches.counts() == {"toy_engine:double": counted}
+
+
+def test_what_the_original_raises_for_a_replacement_that_gave_way_is_no_use(engine: ModuleType) -> None:
+    """The engine refuses a negative number, and the recipe had nothing to do with it."""
+    ledger = _Ledger()
+    encode = _patch(engine.Model.encode, "Model.encode", "self number", by="odd")
+    patches = PatchSet([_recipe(encode)], RecipeSwitch.private([1]), _FAMILY, ledger=ledger)
+    patches.apply()
+    with pytest.raises(ValueError, match="negative"):
+        engine.Model().encode(-1)
+    patches.undo()
+    assert (ledger.calls, ledger.failures, ledger.gave_way) == ([0b10], [], [(0b10, "odd numbers")])
+
+
+def test_a_failure_while_all_recipes_are_off_is_one_of_each_that_the_patch_is_of(engine: ModuleType) -> None:
+    """What a recipe had sent made it act: 6 of the original, one call and one failure of recipes 1 and 2."""
+    ledger = _Ledger()
+    shared = replace(_double(engine, by="broken"), follows_switch=False)
+    recipes = [_recipe(shared, number=number) for number in (1, 2)]
+    patches = PatchSet(recipes, RecipeSwitch.private(), _FAMILY, ledger=ledger)
+    patches.apply()
+    assert engine.double(3) == 6
+    patches.undo()
+    assert (ledger.calls, ledger.failures, ledger.gave_way) == ([0b110], [0b110], [])
+
 
 def test_a_patch_that_every_request_goes_through_shows_no_recipe_s_use(engine: ModuleType) -> None:
-    """It acts, and a failure of it is counted; one call of the other shows the use of recipe 1, whose mask is 2."""
+    """Its call is counted because it fails; one of the other patch shows the use of recipe 1, whose mask is 2."""
     ledger = _Ledger()
     shared = replace(_double(engine, by="broken"), shows_use=False)
     encode = _patch(engine.Model.encode, "Model.encode", "self number")
@@ -269,7 +338,7 @@ def test_a_patch_that_every_request_goes_through_shows_no_recipe_s_use(engine: M
     patches.apply()
     assert (engine.double(3), engine.Model().encode(1)) == (6, 20)
     patches.undo()
-    assert (ledger.calls, ledger.failures) == ([2], [2])
+    assert (ledger.calls, ledger.failures, ledger.gave_way) == ([2, 2], [2], [])
 
 
 def test_a_replacement_that_raises_gives_way_to_the_original_and_is_counted(

@@ -13,7 +13,7 @@ smolvlm = pytest.importorskip("transformers.models.smolvlm.image_processing_smol
 
 from tests.unit.idefics3_tiles import as_encoded, noise, processor_of  # noqa: E402
 from vlmprof.errors import RecipeMisfit  # noqa: E402
-from vlmprof.patching import Family, PatchSet, RecipeSwitch  # noqa: E402
+from vlmprof.patching import Family, PatchedCall, PatchSet, RecipeSwitch  # noqa: E402
 from vlmprof.patching.registry import check_together, load_recipes  # noqa: E402
 from vlmprof_recipes.idefics3_inputs import dense_features  # noqa: E402
 
@@ -148,17 +148,12 @@ class _Encoder:
         return "features"
 
 
-class _Call:
-    def original(self, *_args: Any, **_kwargs: Any) -> str:
-        return "engine's own way"
-
-
 def test_a_mask_of_the_engine_s_own_is_scanned_as_before_and_the_all_true_one_is_not() -> None:
     """An expanded mask has strides of 0; one that somebody built has not, and may hide padding."""
     pixels, encoder = torch.zeros(2, 3, 32, 32), _Encoder()
     built = torch.ones(2, 32, 32, dtype=torch.bool)
     whole = torch.ones((), dtype=torch.bool).expand(2, 32, 32)
-    call: Any = _Call()
+    call = PatchedCall(lambda *_, **__: "engine's own way", 1 << 10)
     assert dense_features(call, encoder, pixels, pixel_attention_mask=built) == "engine's own way"
     assert dense_features(call, encoder, pixels, pixel_attention_mask=whole) == "features"
     assert encoder.given["pixel_values"].dtype == torch.bfloat16

@@ -1,7 +1,6 @@
 """Recipes 3 and 6 on InternVL3 in its two forms: tiles that the worker makes, and bfloat16's tolerance."""
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,9 @@ from vllm.transformers_utils.processors.internvl import InternVLImageProcessor  
 
 from tests.unit.engine_processor import engine_processor, fields, processed  # noqa: E402
 from vlmprof.errors import RecipeMisfit  # noqa: E402
-from vlmprof.patching import Family, PatchSet, RecipeSwitch  # noqa: E402
+from vlmprof.patching import Family, PatchedCall, PatchSet, RecipeSwitch  # noqa: E402
 from vlmprof.patching.registry import check_together, load_recipes  # noqa: E402
+from vlmprof.patching.switch import mask_of  # noqa: E402
 from vlmprof_recipes.internvl_inputs import chat_keywords, hf_keywords  # noqa: E402
 from vlmprof_recipes.internvl_whole_images import tiles_of  # noqa: E402
 from vlmprof_recipes.pixel_arithmetic import IMAGENET, in_bfloat16  # noqa: E402
@@ -94,10 +94,9 @@ def test_tiles_for_folded_weights_are_the_same_with_a_pixel_s_colours_beside_one
     family = rig[0]
     found = _whole(rig, [_image(640, 480, 1), _image(400, 400, 2)])
     ((_, _, batch),) = group_and_batch_mm_kwargs([("image", item) for item in found["mm_kwargs"]["image"]])
-    folding: Any = SimpleNamespace(
-        original=lambda _model, **inputs: inputs, is_on=lambda number: number == 14
+    apart, beside = (
+        _KEYWORDS[family](call, None, **batch)[_PIXELS[family]] for call in (_engine(), _engine(14))
     )
-    apart, beside = (_KEYWORDS[family](call, None, **batch)[_PIXELS[family]] for call in (_engine(), folding))
     assert apart.is_contiguous()
     assert beside.permute(0, 2, 3, 1).is_contiguous()
     assert torch.equal(apart, beside)
@@ -121,9 +120,9 @@ def test_several_images_of_a_prompt_are_sent_whole_and_batched_as_they_are(rig: 
     assert torch.equal(made[_PIXELS[family]], torch.cat(tiles))
 
 
-def _engine() -> Any:
-    """Stands for a call of the engine's function, which gives back what the replacement hands on."""
-    return SimpleNamespace(original=lambda _model, **inputs: inputs, is_on=lambda _number: False)
+def _engine(*numbers: int) -> PatchedCall:
+    """A call, with some recipes on, of an engine's function that gives back what it is given."""
+    return PatchedCall(lambda _model, **inputs: inputs, mask_of(numbers))
 
 
 def test_an_image_with_more_bytes_than_its_tiles_is_sent_as_tiles_with_all_of_its_prompt(rig: Rig) -> None:

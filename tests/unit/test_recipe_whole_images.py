@@ -13,7 +13,7 @@ idefics3 = pytest.importorskip("transformers.models.idefics3.image_processing_id
 from transformers.image_processing_utils import BatchFeature  # noqa: E402
 
 from tests.unit.idefics3_tiles import as_encoded, noise, processor_of  # noqa: E402
-from vlmprof.patching import Family, PatchSet, RecipeSwitch  # noqa: E402
+from vlmprof.patching import Family, PatchedCall, PatchSet, RecipeSwitch  # noqa: E402
 from vlmprof.patching.registry import load_recipes  # noqa: E402
 from vlmprof_recipes.idefics3_fields import configure_fields, name_fields  # noqa: E402
 from vlmprof_recipes.idefics3_inputs import UINT8_PIXELS, with_keywords  # noqa: E402
@@ -100,17 +100,6 @@ def test_a_processor_that_the_worker_could_not_stand_for_makes_the_tiles_itself(
     assert torch.equal(as_encoded(found), as_encoded(expected))
 
 
-class _Engine:
-    """Stands for a call of the engine's function, which sees what the replacement hands on."""
-
-    def __init__(self, original: Any, *numbers: int) -> None:
-        self.original = original
-        self._numbers = numbers
-
-    def is_on(self, number: int) -> bool:
-        return number in self._numbers
-
-
 def _squeezed(_processor: Any, _data: Any, _kwargs: Any, processed: Any) -> Any:
     """As the engine: takes the batch dimension off both, whether they are there or not."""
     processed["num_patches"] = torch.tensor([13])
@@ -123,11 +112,11 @@ def test_whole_images_pass_the_engine_under_their_own_names(switch: RecipeSwitch
     """Neither tiles nor mask are invented for them, and each image is an item of its own."""
     images = [noise(480, 640), noise(30, 20)]
     processed = BatchFeature(dict(_processed(switch, [images], *_WHOLE)))
-    call: Any = _Engine(_squeezed)
+    call = PatchedCall(_squeezed, 0)
     named = name_fields(call, None, {"images": [1]}, {}, processed)
     assert {IMAGES, SIZES} <= set(named)
     assert not {"pixel_values", "pixel_attention_mask", UINT8_PIXELS} & set(named)
-    config: Any = _Engine(lambda *_: {"pixel_values": "tiles"})
+    config = PatchedCall(lambda *_: {"pixel_values": "tiles"}, 0)
     fields = configure_fields(config, None, named, {})
     elements = fields[IMAGES].build_elems(IMAGES, named[IMAGES])
     assert [element.data.numel() for element in elements] == [480 * 640 * 3, 30 * 20 * 3]
@@ -149,7 +138,7 @@ def test_the_worker_normalizes_the_tiles_of_whole_images_and_hands_on_nothing_el
     image = noise(480, 640)
     expected = _processed(switch, [image])
     found = _processed(switch, [image], *_WHOLE)
-    call: Any = _Engine(lambda _model, **inputs: inputs)
+    call = PatchedCall(lambda _model, **inputs: inputs, 0)
     given = with_keywords(call, _Model(), **{IMAGES: found[IMAGES], SIZES: found[SIZES]})
     assert set(given) == {"pixel_values", "pixel_attention_mask"}
     assert torch.equal(given["pixel_values"], as_encoded(expected))

@@ -57,14 +57,23 @@ class RecipeUse(msgspec.Struct, frozen=True, kw_only=True):
     """A recipe that was on in at least one block.
 
     Attributes:
-        calls: how often its replacements ran while it was on, per role of the process.
+        calls: how often its replacements were called while it was on, or failed when it was off, per role of the
+            process.
         failures: how many of those calls raised and were served by the engine's own way.
+        gave_way: in how many others nothing was done of the recipe's work; reasons: why not.
     """
 
     number: int
     slug: str
     calls: dict[str, int] = {}
     failures: int = 0
+    gave_way: int = 0
+    reasons: list[str] = []
+
+    @property
+    def acted(self) -> int:
+        """In how many calls it did its work."""
+        return sum(self.calls.values()) - self.failures - self.gave_way
 
 
 class BaselineUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,8 +220,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of run.json.
 
     Attributes:
-        status: `running`, `complete`, `partial`, `failed`, or `invalid` where a recipe that was on was never
-            called or the baseline never acted; `error` says why.
+        status: `running`, `complete`, `partial`, `failed`, or `invalid` where a recipe that was on, or the
+            baseline, never acted; `error` says why.
         baseline: the old behaviour that the run, or a trial's baseline, was asked for; None for none.
         warnings: what happened while the run was made; analysis_warnings: what its analysis found, replaced by
             the next analysis.

@@ -3,13 +3,14 @@
 Standard library and `vlmprof.model` alone: this package is loaded into the served processes.
 """
 
+from vlmprof.patching.call import PatchCounts, PatchedCall
 from vlmprof.patching.effects import Adds, Diagnosis, Effect, Removes, SendsLess
 from vlmprof.patching.family import Family, family_of
 from vlmprof.patching.fits import Fits
 from vlmprof.patching.launch import Launch
 from vlmprof.patching.old_behaviour import OldBehaviour
 from vlmprof.patching.patch import Original, Patch, fingerprint
-from vlmprof.patching.patch_set import PatchCounts, PatchedCall, PatchSet
+from vlmprof.patching.patch_set import PatchSet
 from vlmprof.patching.recipe import (
     Earlier,
     Exactness,

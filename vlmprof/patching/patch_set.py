@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
+from vlmprof.patching.call import CallCounter, PatchCounts, PatchedCall
 from vlmprof.patching.family import Family
 from vlmprof.patching.import_watch import ImportWatch
 from vlmprof.patching.patch import REPLACEMENT_MARK, Patch, absent, check_original, plain_function
@@ -20,14 +21,8 @@ from vlmprof.patching.versions import check_recipe, check_versions
 
 _LOG = logging.getLogger(__name__)
 _ABSENT = object()
-
-
-@dataclass(frozen=True, slots=True)
-class PatchCounts:
-    """How often a replacement was called in this process, and how often it raised and was passed over."""
-
-    calls: int
-    failures: int
+_NOTHING_TO_DO = "nothing was left for it to do"
+"""Of a recipe that was on in a call that was of use to others alone, or that had only data of the engine's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,41 +43,6 @@ class _Installed:
             _rebind(self.replacement, self.before)
 
 
-class PatchedCall:
-    """One call of a replaced function, as its replacement sees it.
-
-    Attributes:
-        mask: the patch's recipes that are on; read once, so that a call is of one mind.
-        raised: what the original raised in this call, if it did.
-    """
-
-    __slots__ = ("_function", "mask", "raised")
-
-    def __init__(self, function: Callable[..., Any], mask: int) -> None:
-        self._function = function
-        self.mask = mask
-        self.raised: BaseException | None = None
-
-    def is_on(self, number: int) -> bool:
-        return bool(self.mask >> number & 1)
-
-    def original(self, *args: Any, **kwargs: Any) -> Any:
-        """Call what was replaced."""
-        try:
-            return self._function(*args, **kwargs)
-        except BaseException as error:
-            self.raised = error
-            raise
-
-
-class CallCounter(Protocol):
-    """Where calls are counted by recipe; see `CallLedger`."""
-
-    def add_calls(self, mask: int) -> None: ...
-
-    def add_failures(self, mask: int) -> None: ...
-
-
 class PatchSet:
     """Patches of recipes in this process, for the family of the served model or for several.
 
@@ -90,7 +50,8 @@ class PatchSet:
 
     Args:
         leaving_out: numbers and families of recipes whose patches are not installed.
-        ledger: also counts, on behalf of the recipes that were on, calls that show their use and all failures.
+        ledger: also counts by recipe: calls of patches that show its use while it was on, those of them in which
+            it gave way, and every call of any patch that failed.
     """
 
     def __init__(
@@ -186,25 +147,29 @@ class PatchSet:
 
 
 class _Counter:
-    """Calls and failures of one patch; the lock makes increments of several threads add up."""
+    """What became of one patch's calls; the lock makes increments of several threads add up."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._calls = 0
         self._failures = 0
+        self._gave_way = 0
 
-    def add_call(self) -> None:
+    def add_call(self, *, gave_way: bool) -> None:
         with self._lock:
             self._calls += 1
+            self._gave_way += gave_way
 
     def add_failure(self) -> int:
+        """Count a call that failed, and say how many have."""
         with self._lock:
+            self._calls += 1
             self._failures += 1
             return self._failures
 
     def read(self) -> PatchCounts:
         with self._lock:
-            return PatchCounts(self._calls, self._failures)
+            return PatchCounts(self._calls, self._failures, self._gave_way)
 
 
 def _replaced(
@@ -217,7 +182,7 @@ def _replaced(
     ledger: CallCounter | None,
 ) -> Callable[..., Any]:
     """The function that takes the original's place; it calls the original where no recipe of the patch is on."""
-    served = _Served(patch, original, counter, ledger)
+    served = _Served(patch, original, users, counter, ledger)
     always = not patch.follows_switch
 
     @functools.wraps(original)
@@ -242,10 +207,16 @@ class _Served:
     """
 
     def __init__(
-        self, patch: Patch, original: Callable[..., Any], counter: _Counter, ledger: CallCounter | None
+        self,
+        patch: Patch,
+        original: Callable[..., Any],
+        users: int,
+        counter: _Counter,
+        ledger: CallCounter | None,
     ) -> None:
         self._patch = patch
         self._original = original
+        self._users = users
         self._counter = counter
         self._ledger = ledger
         self._replacement = patch.load_replacement()
@@ -253,16 +224,17 @@ class _Served:
 
     def __call__(self, active: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Serve a call with a mask of the patch's recipes that are on."""
-        self._counter.add_call()
-        if self._ledger is not None and self._patch.shows_use:
-            self._ledger.add_calls(active)
         patched = PatchedCall(self._original, active)
         try:
-            return self._replacement(patched, *args, **kwargs)
+            found = self._replacement(patched, *args, **kwargs)
         except Exception as error:
             if error is patched.raised:
+                self._count(patched)
                 raise
             self._count_failure(active)
+        else:
+            self._count(patched)
+            return found
         # Here the exception is gone, and with it what its frames held: memory may be what was lacking.
         return self._fall_back(active, args, kwargs)
 
@@ -277,10 +249,23 @@ class _Served:
                 _LOG.warning("fallback for %s failed too", self._patch.target, exc_info=True)
         return self._original(*args, **kwargs)
 
+    def _count(self, patched: PatchedCall) -> None:
+        self._counter.add_call(gave_way=bool(patched.gave_way))
+        if self._ledger is None or not (self._patch.shows_use and patched.mask):
+            return
+        self._ledger.add_calls(patched.mask)
+        unused = patched.mask & ~patched.used
+        if unused:
+            self._ledger.add_gave_way(unused, patched.gave_way or _NOTHING_TO_DO)
+
     def _count_failure(self, active: int) -> None:
-        """Count the exception that is handled now; the first one is logged."""
+        """Count the exception that is handled now; the first one is logged.
+
+        While all of the patch's recipes are off, what one of them had sent made it act: none of them is spared.
+        """
         if self._ledger is not None:
-            self._ledger.add_failures(active)
+            self._ledger.add_calls(active or self._users)
+            self._ledger.add_failures(active or self._users)
         if self._counter.add_failure() == 1:
             way = self._patch.fallback or "the engine's own way"
             _LOG.warning("recipe for %s failed; %s is taken", self._patch.target, way, exc_info=True)

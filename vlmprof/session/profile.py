@@ -24,7 +24,7 @@ from vlmprof.session.measure_load import measure_load
 from vlmprof.session.options import Progress, RunOptions
 from vlmprof.session.pipeline import rebuild
 from vlmprof.session.prepare import Prepared, first_info, prepare
-from vlmprof.session.recipe_calls import never_called
+from vlmprof.session.recipe_calls import inactions, never_called
 from vlmprof.session.recipe_plan import with_recipes
 
 IMAGE_TOKEN_COUNTS = "--enable-prompt-tokens-details"
@@ -94,6 +94,13 @@ def _check_called(journal: Journal) -> None:
             journal,
             f"never called though on: recipe {numbers}",
             f"{log} says which plugins the engine loaded; is VLLM_PLUGINS set?",
+        )
+    inert = inactions(journal.info)
+    if inert:
+        _close_invalid(
+            journal,
+            "; ".join(inert),
+            "leave out what has nothing to act on; `vlmprof recipes show` says on what it acts",
         )
     fault = fault_of(journal.info.baseline, watched=bool(journal.info.agents))
     if fault:
