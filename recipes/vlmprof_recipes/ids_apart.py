@@ -2,6 +2,10 @@
 
 import json
 from typing import Any
+from weakref import WeakKeyDictionary
+
+# By tokenizer: a server's is the same for all requests. A token that is added later is not held to be apart.
+_apart: WeakKeyDictionary[Any, frozenset[int]] = WeakKeyDictionary()
 
 
 def is_apart(full: list[int], apart: frozenset[int]) -> bool:
@@ -12,10 +16,21 @@ def is_apart(full: list[int], apart: frozenset[int]) -> bool:
 def apart_from_text(tokenizer: Any) -> frozenset[int]:
     """Ids that text on either side never changes and is never changed by; none where that is not certain.
 
+    Tokenizers in Python, such as InternLM2's, have no backend to ask: it is not certain of any id of theirs. Each
+    tokenizer is looked at once.
+    """
+    if tokenizer not in _apart:
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        _apart[tokenizer] = _special_ids(backend) if backend is not None else frozenset()
+    return _apart[tokenizer]
+
+
+def _special_ids(backend: Any) -> frozenset[int]:
+    """Ids of special tokens, if the backend sets them apart.
+
     Byte-level tokenizers cut special tokens out first and tokenize what is between them piece by piece;
     others put a space in front of each piece.
     """
-    backend = tokenizer.backend_tokenizer
     steps = json.loads(backend.pre_tokenizer.__getstate__()) if backend.pre_tokenizer else {}
     steps = steps.get("pretokenizers", [steps])
     byte_level = steps[-1].get("type") == "ByteLevel" and not any(

@@ -236,19 +236,24 @@ def test_ids_of_an_image_are_spliced_into_the_prompt_as_the_tokenizer_would_find
     assert installed[family][1].counts()[_VIA_TEXT].calls == before + 1
 
 
+class _WithBackend:
+    def __init__(self, backend: Any) -> None:
+        self.backend_tokenizer = backend
+
+
 def test_a_tokenizer_that_puts_spaces_before_pieces_of_text_is_left_alone(
     processors: dict[Family, Any],
 ) -> None:
     """InternLM2's does; of it the pieces' ids are not those of the whole."""
     backend = processors[Family.INTERNVL_CHAT].info.get_tokenizer().backend_tokenizer
-    assert apart_from_text(SimpleNamespace(backend_tokenizer=backend))
+    assert apart_from_text(_WithBackend(backend))
     spaced = SimpleNamespace(
         model=backend.model,
         normalizer=None,
         pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True),
         get_added_tokens_decoder=backend.get_added_tokens_decoder,
     )
-    assert not apart_from_text(SimpleNamespace(backend_tokenizer=spaced))
+    assert not apart_from_text(_WithBackend(spaced))
 
 
 def test_arrays_beside_images_never_meet_uint8_tiles(
