@@ -10,11 +10,13 @@ def _forward(
     parameters: tuple[str, ...],
     *fingerprints: str,
     replacement: str = "vision_float32:in_float32",
+    fallback: str = "",
     earlier: tuple[Original, ...] = (),
 ) -> Patch:
     return Patch(
         target=f"{_MODELS}.{of_class}.forward",
         replacement=f"vlmprof_recipes.{replacement}",
+        fallback=fallback and f"vlmprof_recipes.{fallback}",
         parameters=("self", *parameters),
         fingerprints=fingerprints,
         # What is sent as uint8 must be understood after a switch; float32 weights are made by the first request.
@@ -93,6 +95,7 @@ IDEFICS3_EMBEDDINGS = (
         _TILES,
         "abfb4deeb14fdc14",
         replacement="folded_embeddings:idefics3",
+        fallback="idefics3_inputs:plain_embeddings",
         earlier=_earlier("625b7c34a80e93d3"),
     ),
     *_IDEFICS3_CHANGES,
@@ -103,6 +106,7 @@ INTERNVL_CHAT_EMBEDDINGS = (
         ("pixel_values",),
         "2e5f98f62ef4e7b2",
         replacement="folded_embeddings:internvl_chat",
+        fallback="internvl_inputs:plain_chat_embeddings",
     ),
     *_INTERNVL_CHAT_CHANGES,
 )
@@ -112,6 +116,7 @@ INTERNVL_HF_EMBEDDINGS = (
         ("pixel_values",),
         "a26b62b4b5b4e22d",
         replacement="folded_embeddings:internvl_hf",
+        fallback="internvl_inputs:plain_hf_embeddings",
     ),
     *_INTERNVL_HF_CHANGES,
 )

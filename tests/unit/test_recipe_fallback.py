@@ -20,8 +20,10 @@ from vllm.model_executor.models.internvl import InternVLChatModel  # noqa: E402
 from vllm.v1.worker.utils import sanity_check_mm_encoder_outputs  # noqa: E402
 
 from vlmprof.patching import Family, PatchedCall, PatchSet, RecipeSwitch  # noqa: E402
+from vlmprof.patching.patch_set import _Counter, _replaced  # noqa: E402
 from vlmprof.patching.registry import load_recipes  # noqa: E402
 from vlmprof_recipes import (  # noqa: E402
+    folded_embeddings,
     idefics3_inputs,
     idefics3_whole_images,
     internvl_hf_tiles,
@@ -197,24 +199,28 @@ def test_cuda_graphs_are_filled_plainly_where_the_recipe_fails(
     assert torch.equal(buffers.values[name], _expected(tiles[1:], _scale(family)))
 
 
-@pytest.mark.parametrize(
-    ("embed", "name", "scale"),
-    [
-        (idefics3_inputs.plain_embeddings, "patch_embedding", HALF),
-        (internvl_inputs.plain_chat_embeddings, "patch_embedding", IMAGENET),
-        (internvl_inputs.plain_hf_embeddings, "projection", IMAGENET),
-    ],
-    ids=["idefics3", "internvl_chat", "internvl_hf"],
-)
-def test_tiles_that_recipe_14_left_uint8_can_be_embedded_by_the_engine(
-    embed: Any, name: str, scale: Scale
+@pytest.mark.parametrize("numbers", [(14,), ()], ids=["on", "off"])
+def test_tiles_that_recipe_14_fails_to_embed_are_embedded_by_the_engine(
+    family: Family, monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...]
 ) -> None:
-    """Its function gets them normalized, and others as they are."""
-    embeddings = SimpleNamespace(**{name: SimpleNamespace(weight=torch.empty(0, dtype=torch.bfloat16))})
-    call, tiles = PatchedCall(lambda _embeddings, pixels: pixels, 1 << 14), _noise(2, 3, 32, 32)
-    expected = _expected(tiles, scale)
-    assert torch.equal(embed(call, embeddings, tiles), expected)
-    assert embed(call, embeddings, expected) is expected
+    """Its function gets them normalized: as they are it would take them for pixels of 0 to 255."""
+    monkeypatch.setattr(folded_embeddings, "_embedded", _failing)
+    weight = SimpleNamespace(weight=torch.empty(0, dtype=torch.bfloat16))
+    embeddings = SimpleNamespace(patch_embedding=weight, projection=weight)
+    (patch,) = (each for each in load_recipes()[14].patches_for(family) if "folded" in each.replacement)
+    embed = _replaced(
+        patch,
+        lambda _embeddings, pixels, *_: pixels,
+        RecipeSwitch.private(numbers),
+        1 << 14,
+        counter=_Counter(),
+        ledger=None,
+    )
+    mask = (torch.ones(2, 2, 2, dtype=torch.bool),) if family is Family.IDEFICS3 else ()
+    tiles = _noise(2, 3, 32, 32)
+    expected = _expected(tiles, _scale(family))
+    assert torch.equal(embed(embeddings, tiles, *mask), expected)
+    assert embed(embeddings, expected, *mask) is expected
 
 
 def test_features_of_uint8_tiles_that_the_recipe_fails_to_encode_are_of_normalized_ones() -> None:
