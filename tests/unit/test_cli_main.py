@@ -250,3 +250,11 @@ def test_without_a_command_the_help_is_shown() -> None:
     run = _vlmprof()
     shown = run.stdout + run.stderr
     assert all(command in shown for command in ("run", "report", "doctor", "models"))
+
+
+@pytest.mark.parametrize(
+    ("command", "default"), [("run", "runs/MODEL-TIME"), ("attach", "runs/attached-TIME")]
+)
+def test_help_says_where_a_run_goes(command: str, default: str) -> None:
+    """Square brackets in a help text are markup to Rich, which shows nothing of them."""
+    assert default in _vlmprof(command, "--help").stdout

@@ -41,8 +41,8 @@ def attach(
     pid: Annotated[
         int | None,
         typer.Option(
-            help="One of its processes. [default: what listens on the port]",
-            show_default=False,
+            help="One of its processes.",
+            show_default="what listens on the port",
             rich_help_panel=SERVER,
         ),
     ] = None,
@@ -52,8 +52,8 @@ def attach(
     traces: Annotated[
         Path | None,
         typer.Option(
-            help="Where the server's torch profiler writes. [default: as its command line says]",
-            show_default=False,
+            help="Where the server's torch profiler writes.",
+            show_default="as its command line says",
             rich_help_panel=SERVER,
         ),
     ] = None,
@@ -65,9 +65,7 @@ def attach(
             rich_help_panel=SERVER,
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Run folder. [default: runs/attached-TIME]", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/attached-TIME")] = None,
     overwrite: Overwrite = False,
     images: Images = None,
     prompt: Prompt = None,

@@ -59,8 +59,8 @@ def ladder(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Run folder. [default: runs/ladder-MODEL, with the baseline's name behind it]",
-            show_default=False,
+            help="Run folder.",
+            show_default="runs/ladder-MODEL, with the baseline's name behind it",
         ),
     ] = None,
     overwrite: Annotated[

@@ -121,7 +121,8 @@ def _completed() -> int:
     try:
         app()
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ExitCode.OK)
+        code = ended.code or int(ExitCode.OK)
+        return code if isinstance(code, int) else DEFECT
     finally:
         # In here, since at the interpreter's end a failed write could only be reported, with exit code 120.
         sys.stdout.flush()

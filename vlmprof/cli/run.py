@@ -51,9 +51,7 @@ def run(
         list[str] | None, typer.Argument(help="After --: arguments for the engine, passed on as they are.")
     ] = None,
     *,
-    out: Annotated[
-        Path | None, typer.Option(help="Run folder. [default: runs/MODEL-TIME]", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/MODEL-TIME")] = None,
     overwrite: Overwrite = False,
     images: Images = None,
     prompt: Prompt = None,
@@ -87,18 +85,18 @@ def run(
         int | None,
         typer.Option(
             min=2,
-            help="How often each side of --ab is measured. [default: 12; 8 where each time takes a server]",
+            help="How often each side of --ab is measured.",
             rich_help_panel=_RECIPES,
-            show_default=False,
+            show_default="12; 8 where each time takes a server",
         ),
     ] = None,
     per_block: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Requests each time, per client of --concurrency. [default: 8]",
+            help="Requests each time, per client of --concurrency.",
             rich_help_panel=_RECIPES,
-            show_default=False,
+            show_default="8",
         ),
     ] = None,
     load_cmd: Annotated[

@@ -74,9 +74,8 @@ FreshSeed = Annotated[
     typer.Option(
         min=0,
         max=_LARGEST_SEED,
-        help="Of generated images and of the order of blocks. [default: another each time, for the server's "
-        "caches]",
-        show_default=False,
+        help="Of generated images and of the order of blocks.",
+        show_default="another each time, for the server's caches",
         rich_help_panel=WORKLOAD,
     ),
 ]
