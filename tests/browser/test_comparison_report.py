@@ -170,9 +170,17 @@ def test_gates_warnings_and_differences_are_told(reports: Reports, tmp_path: Pat
         for name, seed, level in (("one", 1, 1.0), ("two", 2, 1.5))
     ]
     result = compare_folders(runs)
-    gate = check_gate(parse_gate("ttft_p50<+5%"), result.comparisons[0])
-    opened = _open(reports, runs, ComparisonResult(comparisons=result.comparisons, gates=[gate]))
-    assert "violated" in opened.page.locator(".gates").inner_text()
+    gates = [
+        check_gate(parse_gate(text), result.comparisons[0]) for text in ("ttft_p50<+5%", "ttft_p99<+90%")
+    ]
+    lost = msgspec.structs.replace(result.comparisons[0], metrics=result.comparisons[0].metrics[:1])
+    gates.append(check_gate(parse_gate("tpot_p50<5%"), lost))
+    opened = _open(reports, runs, ComparisonResult(comparisons=result.comparisons, gates=gates))
+    told = opened.page.locator(".gates li").all_inner_texts()
+    assert "violated" in told[0]
+    assert "undecided: 20 requests of a side are too few to tell p99" in told[1]
+    assert "not measured: no request of one side" in told[2]
+    assert told[2].endswith("–")
     assert "two servers started alike" in opened.page.locator(".warnings").inner_text()
     assert "20 of 20 requests" in opened.page.locator("#outputs").inner_text()
     assert "the same" in opened.page.locator("#environment .note").inner_text()

@@ -206,7 +206,11 @@ def test_a_stage_may_differ_by_a_hundredth_of_the_ttft() -> None:
 
 
 def test_equal_numbers_are_no_difference_however_few() -> None:
-    assert verdict(Interval(0, 0, 0), None, 1, enough=False, same=True) == Verdict.NO_DIFFERENCE
+    """Two requests of one round, each against itself: of p99 as of the median, and of a stage without a margin."""
+    few = _requests(np.array([100e6, 110e6]), 0)
+    metrics = Measured.of(pair([(few, few)]), []).metrics()
+    assert [(each.verdict, each.undecided_because) for each in metrics] == [(Verdict.NO_DIFFERENCE, "")] * 3
+    assert verdict(Interval(0, 0, 0), None, 0, enough=True, same=True) == Verdict.NO_DIFFERENCE
 
 
 def test_a_median_of_0_is_not_equal_numbers() -> None:

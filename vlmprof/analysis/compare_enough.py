@@ -45,16 +45,23 @@ class Doubts:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a verdict on one metric rests on: rounds, and blocks and requests of the baseline and of the trial."""
+    """What a verdict on one metric rests on: rounds, and blocks and requests of the baseline and of the trial.
+
+    Attributes:
+        same: both requests of every pair have the same number, which no more of them would make clearer.
+    """
 
     rounds: int
     blocks: tuple[int, int]
     requests: tuple[int, int]
+    same: bool = False
 
 
 def why_no_verdict(evidence: Evidence, q: float, doubts: Doubts) -> str:
     """Why no verdict on a q-quantile may rest on this, and what to do; empty where one may."""
-    return doubts.invalid or _failures(q, doubts.served) or _too_little(evidence, q)
+    return (
+        doubts.invalid or _failures(q, doubts.served) or ("" if evidence.same else _too_little(evidence, q))
+    )
 
 
 def fewest_requests(q: float) -> int:

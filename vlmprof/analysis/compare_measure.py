@@ -83,6 +83,7 @@ class Sampled:
             rounds=len(np.unique(rounds[known])),
             blocks=(_blocks(self.pairing.baseline, used[0]), _blocks(self.pairing.trial, used[1])),
             requests=(len(used[0]), len(used[1])),
+            same=self.is_same(column),
         )
 
     def is_zero(self, column: int) -> bool:
@@ -170,7 +171,8 @@ class Measured:
             return None
         ratio = _exp(self.main.paired(column, ratio=True)) if q == 0.5 and not is_part else None
         ttft_ns = self.main.own(0, 0.5)[0] if is_part else None
-        why_not = why_no_verdict(self.main.evidence(column), q, self.doubts)
+        evidence = self.main.evidence(column)
+        why_not = why_no_verdict(evidence, q, self.doubts)
         per_second = metric.startswith("tokens_per_s")
         return Change(
             metric=metric,
@@ -191,7 +193,7 @@ class Measured:
                 found.noise,
                 margin(found.baseline, ttft_ns),
                 enough=not why_not,
-                same=self.main.is_same(column),
+                same=evidence.same,
                 least=PART_LEAST_SHARE_OF_TTFT * (ttft_ns or 0.0),
                 more_is_better=per_second,
             ),

@@ -4,11 +4,10 @@ Let *d* be the median paired difference of trial and baseline, [low, high] its 9
 noise floor the 95% interval of the same difference of the baseline to itself (arm A2 against arm A of the
 same rounds). The first that holds counts:
 
-1. Both requests of every pair have the same number: **no difference**.
-2. Too little to go by (`compare_enough`): **inconclusive**. Of fewer than 3 rounds, or blocks of a side, an
-   interval does not see what differs from block to block; of fewer requests on a side than the percentile takes
-   it does not see the tail; of an invalid run, or where more requests of one side failed, it is the interval of
-   something else.
+1. Too little to go by (`compare_enough`): **inconclusive**. Of an invalid run, or where more requests of one side
+   failed, an interval is that of something else; of fewer than 3 rounds, or blocks of a side, it does not see what
+   differs from block to block; of fewer requests on a side than the percentile takes it does not see the tail.
+2. Both requests of every pair have the same number: **no difference**, however few they are.
 3. The interval lies wholly below 0, and d outside the noise floor: **faster**; wholly above: **slower**.
    (Of a rate, of which more is better, the other way round. Of a stage or group, d is at least 0.1% of the TTFT.)
 4. The interval lies wholly within 10% of the baseline on both sides of 0: **no difference**. It is a claim: a
@@ -64,10 +63,10 @@ def verdict(
         enough: whether a verdict may rest on what there is.
         same: whether both requests of every pair have the same number.
     """
-    if same:
-        return Verdict.NO_DIFFERENCE
     if not enough:
         return Verdict.INCONCLUSIVE
+    if same:
+        return Verdict.NO_DIFFERENCE
     noise_low, noise_high = (min(noise.low, -least), max(noise.high, least)) if noise else (-least, least)
     if change.high < 0 and change.estimate < noise_low:
         return Verdict.SLOWER if more_is_better else Verdict.FASTER

@@ -37,7 +37,7 @@ export function comparedWaterfall(comparison, details) {
   return section(
     "waterfall",
     "Where the time goes, before and after",
-    "Numbers are medians, or means of what most requests lack; bars are means, which add up to the mean TTFT of their side. Upper bar: baseline, lower: trial.",
+    "Numbers are medians; bars are means, which add up to the mean TTFT of their side. Upper bar: baseline, lower: trial.",
     el("div.toolbar", {}, el("label.check", {}, hide, el("span", {}, "hide small stages that did not change"))),
     table,
   );
