@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of every vlmprof command."""
+    """Exit codes of every vlmprof command; DEFECT is for what is no `VlmprofError`, and ours to mend."""
 
     OK = 0
     REGRESSION = 1
@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     FILE_UNREADABLE = 5
     CLOCKS_UNALIGNED = 6
     ENGINE_FAILED = 7
+    DEFECT = 70
     INTERRUPTED = 130
 
 

@@ -1,6 +1,5 @@
 """`vlmprof`: the commands, and the one place where an error becomes a message and an exit code."""
 
-import os
 import sys
 import traceback
 from typing import Annotated, Any
@@ -26,9 +25,6 @@ from vlmprof.cli import (
 )
 from vlmprof.cli.streams import lasting_streams
 from vlmprof.errors import ExitCode, Interrupted, VlmprofError
-
-DEFECT = os.EX_SOFTWARE
-"""Exit code, 70, of an error that is vlmprof's own: no `VlmprofError`, and nobody's to mend but ours."""
 
 _DEFECT = (
     "vlmprof: this is a defect of vlmprof; please report it with the lines above, the whole command and what "
@@ -108,7 +104,7 @@ def _exit_code() -> int:
     except Exception:  # noqa: BLE001 - Python's own exit code for it, 1, is a regression to whoever waits for a gate
         traceback.print_exc()
         print(_DEFECT, file=sys.stderr)
-        return DEFECT
+        return ExitCode.DEFECT
 
 
 def _completed() -> int:
@@ -122,7 +118,7 @@ def _completed() -> int:
         app()
     except SystemExit as ended:
         code = ended.code or int(ExitCode.OK)
-        return code if isinstance(code, int) else DEFECT
+        return code if isinstance(code, int) else ExitCode.DEFECT
     finally:
         # In here, since at the interpreter's end a failed write could only be reported, with exit code 120.
         sys.stdout.flush()
