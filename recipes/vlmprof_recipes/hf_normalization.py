@@ -1,9 +1,20 @@
-"""transformers' normalization of uint8 tiles, one at a time, in their places in the one tensor that is sent."""
+"""transformers' normalization: its scale, and uint8 tiles normalized in the one tensor that is sent."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+
+from vlmprof_recipes.pixel_arithmetic import Scale
+
+
+def has_scale(options: dict[str, Any], scale: Scale) -> bool:
+    """Whether a processor's call normalizes by a scale, from values of 0 to 255.
+
+    The worker, which sees no processor config, knows only the one that the family was trained with.
+    """
+    given = tuple(options["image_mean"]), tuple(options["image_std"])
+    return given == (scale.mean, scale.std) and options["rescale_factor"] == 1 / 255
 
 
 def normalized(processor: Any, tiles: Sequence[torch.Tensor], options: dict[str, Any]) -> torch.Tensor:

@@ -17,7 +17,8 @@ import torch
 from transformers.image_utils import SizeDict
 
 from vlmprof.patching import PatchedCall
-from vlmprof_recipes.idefics3_tiles import UNTREATABLE, encoded, trained_scale, treatable
+from vlmprof_recipes.hf_normalization import has_scale
+from vlmprof_recipes.idefics3_tiles import UNTREATABLE, encoded, treatable
 from vlmprof_recipes.pixel_arithmetic import HALF, in_bfloat16
 from vlmprof_recipes.tiling import in_one_copy
 
@@ -62,9 +63,9 @@ def _tiles(
 
 def _pixels(call: PatchedCall, processor: Any, tiles: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
     """The tiles as they are sent: uint8, or normalized by the processor's own functions, one at a time."""
-    if trained_scale(options) and call.uses(8):
+    if has_scale(options, HALF) and call.uses(8):
         return tiles
-    if trained_scale(options) and call.uses(6):
+    if has_scale(options, HALF) and call.uses(6):
         return in_bfloat16(tiles, HALF)
     pixels = torch.empty(tiles.shape, dtype=torch.float32)
     for into, tile in zip(pixels, tiles.numpy(), strict=True):

@@ -12,14 +12,12 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import PILImageResampling, SizeDict
 
 from vlmprof.patching import PatchedCall
-from vlmprof_recipes.hf_normalization import normalized
+from vlmprof_recipes.hf_normalization import has_scale, normalized
 from vlmprof_recipes.idefics3_whole_images import grid_of, sizes_of
 from vlmprof_recipes.pixel_arithmetic import HALF, in_bfloat16
 from vlmprof_recipes.tiling import in_one_copy
 from vlmprof_recipes.whole_images import IMAGES, SIZES, packed, worth_sending
 
-# Mean and standard deviation of every Idefics3 and SmolVLM.
-_TRAINED_WITH = [0.5, 0.5, 0.5]
 _RGB = 3
 _FOR_WHOLE_IMAGES = (1, 3, 8, 10, 11)
 
@@ -31,14 +29,14 @@ def preprocess(call: PatchedCall, processor: Any, images: list[list[torch.Tensor
     """Tiles of the images of one prompt, as far as they are plain RGB; others go the engine's own way."""
     if not (treatable(images, torch.uint8, options) and call.uses(1)):
         return call.give_way(UNTREATABLE, processor, images, **options)
-    if all(map(call.is_on, _FOR_WHOLE_IMAGES)) and trained_scale(options) and _is_lanczos(options):
+    if all(map(call.is_on, _FOR_WHOLE_IMAGES)) and has_scale(options, HALF) and _is_lanczos(options):
         heights_and_widths = [(image.shape[-2], image.shape[-1]) for image in images[0]]
         sizes = torch.tensor([sizes_of(height, width, options) for height, width in heights_and_widths])
         if worth_sending(sizes, _tile_bytes(sizes)) and call.uses(*_FOR_WHOLE_IMAGES):
             return _whole_images(images[0], sizes, options)
     pixels, rows, cols = _tiles(call, processor, images[0], options)
-    if not (trained_scale(options) and call.uses(8)):
-        bfloat16 = trained_scale(options) and call.uses(6)
+    if not (has_scale(options, HALF) and call.uses(8)):
+        bfloat16 = has_scale(options, HALF) and call.uses(6)
         pixels = in_bfloat16(pixels, HALF) if bfloat16 else normalized(processor, list(pixels), options)
     return encoded(call, pixels, (rows, cols), options)
 
@@ -75,12 +73,6 @@ def treatable(images: list[list[Any]], uint8: Any, options: dict[str, Any]) -> b
         and all(options[step] for step in steps)
         and options["return_tensors"] == "pt"
     )
-
-
-def trained_scale(options: dict[str, Any]) -> bool:
-    """Whether the worker, which sees no processor config, knows how to normalize."""
-    scales = (list(options["image_mean"]), list(options["image_std"]))
-    return scales == (_TRAINED_WITH, _TRAINED_WITH) and options["rescale_factor"] == 1 / 255
 
 
 def _is_lanczos(options: dict[str, Any]) -> bool:

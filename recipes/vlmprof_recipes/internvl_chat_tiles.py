@@ -24,6 +24,7 @@ from vllm.transformers_utils.processors.internvl import (
 from vlmprof.patching import PatchedCall
 from vlmprof_recipes.internvl_whole_images import sizes_of, whole_images
 from vlmprof_recipes.pixel_arithmetic import IMAGENET, in_bfloat16
+from vlmprof_recipes.plain_images import is_rgb
 from vlmprof_recipes.tiling import in_one_copy, one_by_one
 
 _FOR_WHOLE_IMAGES = (1, 2, 3, 8, 11)
@@ -38,7 +39,7 @@ Tiles = Sequence[torch.Tensor]
 def preprocess(call: PatchedCall, processor: Any, images: Any, **options: Any) -> Any:
     """Tiles of the images of one prompt, where all of them are plain RGB; else the engine's own way."""
     given = images if isinstance(images, list) else [images]
-    if not given or not all(_is_rgb(image) for image in given):
+    if not given or not all(map(is_rgb, given)):
         return call.give_way("images that are not RGB", processor, images, **options)
     ratios = _target_ratios(processor, options)
     if all(map(call.is_on, _FOR_WHOLE_IMAGES)):
@@ -53,11 +54,6 @@ def preprocess(call: PatchedCall, processor: Any, images: Any, **options: Any) -
         "image_num_patches": torch.tensor(list(map(len, tiles))),
     }
     return BatchFeature(data, tensor_type=options.get("return_tensors"))
-
-
-def _is_rgb(image: Any) -> bool:
-    # PIL resizes a palette by nearest neighbour and an alpha channel before it is blended.
-    return isinstance(image, Image.Image) and image.mode == "RGB"
 
 
 def _target_ratios(processor: Any, options: dict[str, Any]) -> list[tuple[int, int]]:

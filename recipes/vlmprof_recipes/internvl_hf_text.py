@@ -15,13 +15,14 @@ from transformers.models.internvl.processing_internvl import InternVLProcessorKw
 
 from vlmprof.patching import PatchedCall
 from vlmprof_recipes.internvl_hf_tiles import UNTREATABLE, engines_own_way, may_stay_whole
+from vlmprof_recipes.plain_images import is_rgb
 from vlmprof_recipes.whole_images import IMAGES, SIZES
 
 
 def process_images(call: PatchedCall, processor: Any, mm_items: Any, hf_kwargs: Any) -> Any:
     """The engine's fields of a request's images; with videos, or odd images, the engine's own way."""
     hf_data, kwargs, passthrough = processor._get_hf_mm_inputs(mm_items, hf_kwargs)
-    if hf_data.keys() != {"text", "images"} or not all(map(_is_rgb, hf_data["images"])):
+    if hf_data.keys() != {"text", "images"} or not all(map(is_rgb, hf_data["images"])):
         with engines_own_way():
             return call.give_way(UNTREATABLE, processor, mm_items, hf_kwargs)
     # Recipe 8 asks for this patch because of the images above alone.
@@ -56,10 +57,6 @@ def image_fields(
     fields["image_num_patches"] = torch.tensor([_n_tiles(part) for part in parts])
     fields["image_token_id"] = torch.tensor(hf_processor.image_token_id)
     return BatchFeature(fields)
-
-
-def _is_rgb(image: Any) -> bool:
-    return isinstance(image, Image.Image) and image.mode == "RGB"
 
 
 def _of_images(processor: Any, hf_processor: Any, images: list[Image.Image], kwargs: Any) -> list[Any]:

@@ -16,7 +16,7 @@ from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
 from vlmprof.patching import PatchedCall
-from vlmprof_recipes.hf_normalization import normalized
+from vlmprof_recipes.hf_normalization import has_scale, normalized
 from vlmprof_recipes.internvl_whole_images import sizes_of, whole_images
 from vlmprof_recipes.pixel_arithmetic import IMAGENET, in_bfloat16
 from vlmprof_recipes.tiling import in_one_copy
@@ -26,8 +26,6 @@ _FOR_WHOLE_IMAGES = (3, 8, 11)
 
 UNTREATABLE = "images that are not RGB, videos, or a processor with other settings"
 """Why a recipe gives way."""
-_TRAINED_MEAN = [0.485, 0.456, 0.406]
-_TRAINED_STD = [0.229, 0.224, 0.225]
 _engines_own: ContextVar[bool] = ContextVar("engines_own", default=False)
 _may_stay_whole: ContextVar[bool] = ContextVar("may_stay_whole", default=False)
 
@@ -94,7 +92,9 @@ def engines_tiles(call: PatchedCall, processor: Any, images: list[torch.Tensor],
 
     What joins the images of a request would otherwise make float32 of all, and leave the others from 0 to 255.
     """
-    are_uint8 = call.is_on(1) and call.is_on(8) and _treatable(images, options) and _trained_scale(options)
+    are_uint8 = (
+        call.is_on(1) and call.is_on(8) and _treatable(images, options) and has_scale(options, IMAGENET)
+    )
     as_they_are = {"do_rescale": False, "do_normalize": False} if are_uint8 else {}
     return call.original(processor, images, **options | as_they_are)
 
@@ -110,15 +110,9 @@ def _treatable(images: list[torch.Tensor], options: dict[str, Any]) -> bool:
     )
 
 
-def _trained_scale(options: dict[str, Any]) -> bool:
-    """Whether the worker, which sees no processor config, knows how to normalize."""
-    scales = (list(options["image_mean"]), list(options["image_std"]))
-    return scales == (_TRAINED_MEAN, _TRAINED_STD) and options["rescale_factor"] == 1 / 255
-
-
 def _can_stay_whole(options: dict[str, Any]) -> bool:
     """Whether the worker's resize is the processor's."""
-    return _trained_scale(options) and options["resample"] == PILImageResampling.BICUBIC
+    return has_scale(options, IMAGENET) and options["resample"] == PILImageResampling.BICUBIC
 
 
 def _sizes(image: torch.Tensor, options: dict[str, Any]) -> list[int]:
@@ -144,9 +138,9 @@ def _pixels(
     call: PatchedCall, processor: Any, tiles: Sequence[torch.Tensor], options: dict[str, Any]
 ) -> torch.Tensor:
     """The tiles of all images in the one tensor that is sent."""
-    if _trained_scale(options) and call.uses(8):
+    if has_scale(options, IMAGENET) and call.uses(8):
         return _joined(tiles)
-    if _trained_scale(options) and call.uses(6):
+    if has_scale(options, IMAGENET) and call.uses(6):
         return in_bfloat16(_joined(tiles), IMAGENET)
     return normalized(processor, [tile for of_one in tiles for tile in of_one], options)
 

@@ -8,9 +8,9 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from PIL import Image
 
 from vlmprof.patching import PatchedCall
+from vlmprof_recipes.plain_images import is_rgb
 
 _SQUEEZED = ("pixel_values", "pixel_attention_mask")
 
@@ -94,6 +94,4 @@ def _processor_data(processor: Any, mm_items: Any) -> tuple[Any, Any]:
 
 
 def _are_rgb(mm_data: Any) -> bool:
-    return mm_data.keys() == {"images"} and all(
-        isinstance(image, Image.Image) and image.mode == "RGB" for image in mm_data["images"]
-    )
+    return mm_data.keys() == {"images"} and all(map(is_rgb, mm_data["images"]))
