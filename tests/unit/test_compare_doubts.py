@@ -61,8 +61,14 @@ def test_a_side_that_lost_more_requests_is_not_faster(tmp_path: Path) -> None:
     assert warning in comparison.warnings
     assert "0 of 40 requests of A failed and 24 of 40 requests of B" in comparison.sentence
     gate = _gate("ttft_p50<+50%", run)
-    assert gate.outcome == GateOutcome.UNDECIDED
+    assert gate.outcome == GateOutcome.VIOLATED
     assert "24 of 40 requests of B" in gate.note
+
+
+def test_a_baseline_that_lost_more_requests_decides_nothing(tmp_path: Path) -> None:
+    """The trial is no worse for it, and what is left of the two is not alike."""
+    gate = _gate("ttft_p50<+50%", _fail(write_ab_run(tmp_path / "run"), {"A": 3}))
+    assert gate.outcome == GateOutcome.UNDECIDED
 
 
 def test_what_fails_alike_on_both_sides_is_only_a_warning(tmp_path: Path) -> None:

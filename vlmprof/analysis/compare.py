@@ -252,7 +252,7 @@ def _status_warnings(run: ComparedRun, label: str) -> list[str]:
 
 def _failure_warnings(sides: Iterable[ComparedSide], sent: Iterable[SentRequests]) -> list[str]:
     return [
-        f"{side.label}: {side.failed} of {_sent(side)} requests failed, the first with: {each.failures[0]}"
+        f"{side.label}: {side.failed} of {side.sent} requests failed, the first with: {each.failures[0]}"
         for side, each in zip(sides, sent, strict=True)
         if each.failures
     ]
@@ -346,14 +346,10 @@ def _compare(
 
 
 def _doubts(sides: tuple[ComparedSide, ComparedSide]) -> Doubts:
-    baseline, trial = (Served(side.label, _sent(side), side.failed) for side in sides)
+    baseline, trial = (Served(side.label, side.sent, side.failed) for side in sides)
     return Doubts(invalid=sides[0].invalid or sides[1].invalid, served=(baseline, trial))
-
-
-def _sent(side: ComparedSide) -> int:
-    return side.requests + side.left_out
 
 
 def _with_left_out(side: ComparedSide, pairing: Pairing, *, trial: bool) -> ComparedSide:
     used = len(np.unique(pairing.positions[1 if trial else 0]))
-    return msgspec.structs.replace(side, requests=used, left_out=_sent(side) - used)
+    return msgspec.structs.replace(side, requests=used, left_out=side.sent - used)

@@ -64,6 +64,13 @@ def why_no_verdict(evidence: Evidence, q: float, doubts: Doubts) -> str:
     )
 
 
+def fails_more(baseline: Served, trial: Served) -> str:
+    """How many more requests the trial lost, where that is no accident; empty where it is one, or none."""
+    if trial.failed_share - baseline.failed_share <= _FAILED_PART_OF_TAIL * 0.5:
+        return ""
+    return f"{trial} failed and {baseline}: that is no faster, whatever the others took"
+
+
 def fewest_requests(q: float) -> int:
     """The least number of requests of a side that may speak of its q-quantile.
 

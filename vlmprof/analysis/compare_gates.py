@@ -9,7 +9,8 @@ A gate bounds how far a time may rise, in percent of the baseline or in ms, or h
   it, send more requests.
 
 So is one that no verdict may rest on (`compare_enough`), whatever the interval says. Of an invalid run every gate
-is violated: what was to be measured was not there.
+is violated: what was to be measured was not there. So it is where the trial lost more of its requests than the
+baseline, by a hundredth of all: a server that fails is worse, and a build must not pass by failing fast.
 
 What a side did not measure is neither a rise nor none. Such a gate is **not measured**, which ends the command as a
 wrong use of it: left to pass, it would go on passing, and nobody would know that it watches nothing.
@@ -20,6 +21,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vlmprof.analysis.compare_enough import Served, fails_more
 from vlmprof.errors import UsageError
 from vlmprof.model.comparison import Change, Comparison, GateOutcome, GateResult
 from vlmprof.model.stages import GROUPS, STAGE_IDS
@@ -122,6 +124,9 @@ def _decided(gate: Gate, comparison: Comparison, values: _Values | None) -> tupl
     change = comparison.change(gate.metric)
     if invalid := comparison.baseline.invalid or comparison.trial.invalid:
         return GateOutcome.VIOLATED, invalid
+    sides = (comparison.baseline, comparison.trial)
+    if worse := fails_more(*(Served(side.label, side.sent, side.failed) for side in sides)):
+        return GateOutcome.VIOLATED, worse
     if values is None:
         return GateOutcome.UNMEASURED, _why_unmeasured(gate.metric)
     if change is not None and change.undecided_because:

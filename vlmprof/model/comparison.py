@@ -62,6 +62,10 @@ class ComparedSide(msgspec.Struct, frozen=True, kw_only=True):
     invalid: str = ""
 
     @property
+    def sent(self) -> int:
+        return self.requests + self.left_out
+
+    @property
     def setting(self) -> str:
         """What was on, for people: `baseline pil, no recipes`."""
         recipes = f"recipes {self.recipe_set}" if self.recipe_set else "no recipes"
