@@ -23,6 +23,8 @@ from vlmprof_recipes.weight_changes import state_of
 _SIGN = 128
 _WHITE = 255
 
+_NORMALIZED = "tiles that were normalized before"
+
 
 @dataclass(frozen=True, slots=True)
 class Folded:
@@ -60,7 +62,7 @@ def idefics3(
 ) -> Any:
     """Embed uint8 tiles of SmolVLM and Idefics3, which have no padding; others go the engine's own way."""
     if pixel_values.dtype != torch.uint8:
-        return call.original(embeddings, pixel_values, patch_attention_mask, *args, **kwargs)
+        return call.give_way(_NORMALIZED, embeddings, pixel_values, patch_attention_mask, *args, **kwargs)
     embedded = _embedded(embeddings.patch_embedding, pixel_values, HALF)
     # All tiles are whole: they share one row of positions.
     return embedded + embeddings.position_embedding(_position_ids(embeddings, patch_attention_mask[:1]))
@@ -87,7 +89,7 @@ def _position_ids(embeddings: Any, mask: torch.Tensor) -> torch.Tensor:
 def internvl_chat(call: PatchedCall, embeddings: Any, pixel_values: torch.Tensor) -> Any:
     """Embed uint8 tiles of InternVLChat, behind the class embedding; others go the engine's own way."""
     if pixel_values.dtype != torch.uint8:
-        return call.original(embeddings, pixel_values)
+        return call.give_way(_NORMALIZED, embeddings, pixel_values)
     embedded = _embedded(embeddings.patch_embedding, pixel_values, IMAGENET)
     rows, columns = (edge // embeddings.patch_size for edge in pixel_values.shape[-2:])
     first = embeddings.class_embedding.expand(len(embedded), 1, -1).to(embedded.dtype)
@@ -98,7 +100,7 @@ def internvl_chat(call: PatchedCall, embeddings: Any, pixel_values: torch.Tensor
 def internvl_hf(call: PatchedCall, embeddings: Any, pixel_values: torch.Tensor) -> Any:
     """Embed uint8 tiles of HF-native InternVL, with the rows and columns of patches; others as the engine does."""
     if pixel_values.dtype != torch.uint8:
-        return call.original(embeddings, pixel_values)
+        return call.give_way(_NORMALIZED, embeddings, pixel_values)
     embedded = _embedded(embeddings.projection, pixel_values, IMAGENET)
     rows, columns = (
         edge // patch for edge, patch in zip(pixel_values.shape[-2:], embeddings.patch_size, strict=True)

@@ -41,7 +41,11 @@ _kept: WeakKeyDictionary[Any, _Kept] = WeakKeyDictionary()
 def in_float32(call: PatchedCall, module: Any, *args: Any, **kwargs: Any) -> Any:
     """Call a module with float32 weights and inputs; what it returns has the type that the engine expects."""
     weights = _float32_weights(module)
-    if not (weights and call.is_on(RECIPE)):
+    if not weights:
+        return call.give_way(
+            "a processor that multiplies bfloat16, or weights that are not on it", module, *args, **kwargs
+        )
+    if not call.uses(RECIPE):
         return call.original(module, *args, **kwargs)
     wide_kwargs = dict(zip(kwargs, _wide(kwargs.values()), strict=True))
     with _float32(weights):

@@ -6,6 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the models' extra is not installed")
 
+from vlmprof.patching import PatchedCall  # noqa: E402
+from vlmprof.patching.switch import mask_of  # noqa: E402
 from vlmprof_recipes import folded_embeddings, vision_float32, weight_changes  # noqa: E402
 from vlmprof_recipes.folded_embeddings import embed, fold  # noqa: E402
 from vlmprof_recipes.pixel_arithmetic import HALF, IMAGENET, Scale  # noqa: E402
@@ -14,15 +16,9 @@ from vlmprof_recipes.vision_float32 import in_float32  # noqa: E402
 _PATCH, _EDGE, _HIDDEN = 16, 64, 32
 
 
-class _Call:
+def _call(original: Any, *numbers: int) -> PatchedCall:
     """A call with some recipes on, of a module's own forward."""
-
-    def __init__(self, original: Any, *numbers: int) -> None:
-        self._numbers = numbers
-        self.original = original
-
-    def is_on(self, number: int) -> bool:
-        return number in self._numbers
+    return PatchedCall(original, mask_of(numbers))
 
 
 def _tiles(count: int) -> Any:
@@ -124,7 +120,7 @@ def _whole(count: int) -> Any:
 def test_uint8_tiles_are_embedded_with_positions_and_others_by_the_engine() -> None:
     """In float32 the sums differ by their order alone."""
     embeddings, tiles = _Embeddings(torch.float32), _tiles(2)
-    call: Any = _Call(lambda module, *args: module(*args))
+    call: Any = _call(lambda module, *args: module(*args))
     normalized = (tiles.float() - 127.5) / 127.5
     with torch.inference_mode():
         engines = folded_embeddings.idefics3(call, embeddings, normalized, _whole(2))
@@ -155,7 +151,7 @@ class _InternEmbeddings(torch.nn.Module):  # type: ignore[misc, name-defined]
 
 def test_internvl_chat_embeds_uint8_tiles_behind_its_class_embedding() -> None:
     embeddings, tiles = _InternEmbeddings(), _tiles(2)
-    call: Any = _Call(lambda module, *args: module(*args))
+    call: Any = _call(lambda module, *args: module(*args))
     normalized = _normalized(tiles, IMAGENET).float()
     with torch.inference_mode():
         engines = folded_embeddings.internvl_chat(call, embeddings, normalized)
@@ -178,7 +174,7 @@ class _Projection(torch.nn.Module):  # type: ignore[misc, name-defined]
 
 def test_hf_native_internvl_embeds_uint8_tiles_and_counts_the_patches() -> None:
     embeddings, tiles = _Projection(), _tiles(2)
-    call: Any = _Call(lambda module, *args: module(*args))
+    call: Any = _call(lambda module, *args: module(*args))
     normalized = _normalized(tiles, IMAGENET).float()
     with torch.inference_mode():
         engines, patches = folded_embeddings.internvl_hf(call, embeddings, normalized)
@@ -194,7 +190,7 @@ def test_tiles_are_embedded_with_the_weights_that_were_loaded_last() -> None:
     Values copied into the parameter itself are noticed without that.
     """
     embeddings, tiles = _Projection(), _tiles(1)
-    call: Any = _Call(lambda module, *args: module(*args))
+    call: Any = _call(lambda module, *args: module(*args))
     weight, bias = embeddings.projection.weight, embeddings.projection.bias
     with torch.inference_mode():
         assert folded_embeddings.internvl_hf(call, embeddings, tiles)[0].any()
@@ -216,7 +212,7 @@ def test_weights_are_folded_once_for_as_long_as_nobody_changes_them(monkeypatch:
 
     monkeypatch.setattr(folded_embeddings, "fold", counted)
     embeddings, tiles = _Projection(), _tiles(1)
-    call: Any = _Call(lambda module, *args: module(*args))
+    call: Any = _call(lambda module, *args: module(*args))
     for _ in range(2):
         folded_embeddings.internvl_hf(call, embeddings, tiles)
     assert len(folds) == 1
@@ -238,7 +234,7 @@ def _seen(layer: Any, *numbers: int) -> tuple[list[Any], Any]:
         seen.extend([module.weight.dtype, features.dtype])
         return module(features)
 
-    call: Any = _Call(forward, *numbers)
+    call: Any = _call(forward, *numbers)
     with torch.inference_mode():
         found = in_float32(call, layer, torch.ones(2, 8, dtype=torch.bfloat16))
     return seen, found
@@ -292,7 +288,7 @@ def test_weights_are_put_back_when_the_module_raises() -> None:
     def fail(*_args: Any) -> Any:
         raise ValueError("broken")
 
-    call: Any = _Call(fail, 15)
+    call: Any = _call(fail, 15)
     with pytest.raises(ValueError, match="broken"):
         in_float32(call, layer, torch.ones(2, 8))
     assert layer.weight.dtype == torch.bfloat16

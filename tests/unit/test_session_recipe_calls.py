@@ -3,11 +3,13 @@
 import struct
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from vlmprof.model.process import Process, Role
 from vlmprof.model.run_info import SCHEMA_VERSION, HostInfo, ModelInfo, RecipeUse, RunInfo
 from vlmprof.patching import PatchCounts
+from vlmprof.patching.call import NOTHING_TO_DO
 from vlmprof.patching.ledger import CallLedger, read_ledgers, read_reasons
 from vlmprof.session.recipe_calls import counted_uses, failure_warnings, inactions, never_called
 
@@ -135,6 +137,13 @@ def test_a_recipe_that_the_command_does_not_name_may_have_nothing_to_act_on(comm
     assert inactions(_info(_GAVE_WAY, _ACTED, command=f"vlmprof {command}")) == []
     assert len(inactions(_info(_GAVE_WAY, command=f"vlmprof {command}"))) == 1, "none of all acted"
     assert len(failure_warnings([_GAVE_WAY, _ACTED])) == 1
+
+
+def test_a_recipe_whose_work_others_did_is_a_warning_beside_them() -> None:
+    """8 leaves nothing to 6 on a CPU, and whoever adds both by number meant what was measured."""
+    idle = msgspec.structs.replace(_GAVE_WAY, reasons=[NOTHING_TO_DO])
+    assert inactions(_info(idle, _ACTED, command="vlmprof run M --ab 1,6,8")) == []
+    assert len(failure_warnings([idle, _ACTED])) == 1
 
 
 @pytest.mark.parametrize("option", ["--ab 1,6", "--ab=6", "--recipes 6 --ab all"])

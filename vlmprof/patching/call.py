@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+NOTHING_TO_DO = "nothing was left for it to do"
+"""Of a recipe that was on in a call that was of use to others alone, or that had only data of the engine's own."""
+
 
 @dataclass(frozen=True, slots=True)
 class PatchCounts:

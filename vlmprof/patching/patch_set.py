@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from vlmprof.patching.call import CallCounter, PatchCounts, PatchedCall
+from vlmprof.patching.call import NOTHING_TO_DO, CallCounter, PatchCounts, PatchedCall
 from vlmprof.patching.family import Family
 from vlmprof.patching.import_watch import ImportWatch
 from vlmprof.patching.patch import REPLACEMENT_MARK, Patch, absent, check_original, plain_function
@@ -21,8 +21,6 @@ from vlmprof.patching.versions import check_recipe, check_versions
 
 _LOG = logging.getLogger(__name__)
 _ABSENT = object()
-_NOTHING_TO_DO = "nothing was left for it to do"
-"""Of a recipe that was on in a call that was of use to others alone, or that had only data of the engine's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +254,7 @@ class _Served:
         self._ledger.add_calls(patched.mask)
         unused = patched.mask & ~patched.used
         if unused:
-            self._ledger.add_gave_way(unused, patched.gave_way or _NOTHING_TO_DO)
+            self._ledger.add_gave_way(unused, patched.gave_way or NOTHING_TO_DO)
 
     def _count_failure(self, active: int) -> None:
         """Count the exception that is handled now; the first one is logged.

@@ -7,7 +7,7 @@ import msgspec
 
 from vlmprof.model.process import Process
 from vlmprof.model.run_info import RecipeUse, RunInfo
-from vlmprof.patching.call import PatchCounts
+from vlmprof.patching.call import NOTHING_TO_DO, PatchCounts
 from vlmprof.patching.ledger import read_ledgers, read_reasons
 from vlmprof.patching.registry import load_recipes
 from vlmprof.session.engine_of_run import versions_of
@@ -53,13 +53,14 @@ def inactions(info: RunInfo) -> list[str]:
     """One line for each recipe that was called, never acted, and makes a run invalid by that.
 
     Such are those that the command names. Where `all` or a ladder chose one, its others are what was meant, and a
-    warning says that it never acted; unless none of them did.
+    warning says that it never acted; unless none of them did. It is a warning too where others did its work, as 8
+    leaves nothing to 6 on a CPU.
     """
     uses = _live(info)
     never_acted = [use for use in uses if any(use.calls.values()) and use.acted <= 0]
     if any(use.acted > 0 for use in uses):
         named = _named_by(info.command)
-        never_acted = [use for use in never_acted if use.number in named]
+        never_acted = [use for use in never_acted if use.number in named and use.reasons != [NOTHING_TO_DO]]
     return [_inaction(use) for use in never_acted]
 
 
