@@ -5,7 +5,7 @@ import inspect
 import logging
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -42,12 +42,11 @@ class _Installed:
 
 
 class PatchSet:
-    """Patches of recipes in this process, for the family of the served model or for several.
+    """Patches of recipes in this process, for the family of the served model.
 
-    A patch that several recipes or families share is installed once, and acts where one of its recipes is on.
+    A patch that several recipes share is installed once, and acts where one of them is on.
 
     Args:
-        leaving_out: numbers and families of recipes whose patches are not installed.
         ledger: also counts by recipe: calls of patches that show its use while it was on, those of them in which
             it gave way, and every call of any patch that failed.
     """
@@ -56,23 +55,18 @@ class PatchSet:
         self,
         recipes: Iterable[Recipe],
         switch: RecipeSwitch,
-        *families: Family,
-        leaving_out: Collection[tuple[int, Family]] = (),
+        family: Family,
+        *,
         ledger: CallCounter | None = None,
     ) -> None:
         self._switch = switch
         self._ledger = ledger
-        self._users: dict[Patch, list[tuple[Recipe, Family]]] = {}
-        in_order = sorted(recipes, key=lambda each: each.number)
-        self._recipes = [
-            (recipe, family)
-            for recipe in in_order
-            for family in families
-            if (recipe.number, family) not in leaving_out
-        ]
-        for recipe, family in self._recipes:
+        self._family = family
+        self._recipes = sorted(recipes, key=lambda each: each.number)
+        self._users: dict[Patch, list[Recipe]] = {}
+        for recipe in self._recipes:
             for patch in recipe.patches_for(family):
-                self._users.setdefault(patch, []).append((recipe, family))
+                self._users.setdefault(patch, []).append(recipe)
         self._installed: list[_Installed] = []
         self._counts: dict[Patch, _Counter] = {}
         self._watch: ImportWatch | None = None
@@ -84,8 +78,8 @@ class PatchSet:
             RecipeMisfit: names the recipe, the version and the function that do not fit.
         """
         installed = InstalledSource()
-        for recipe, family in self._recipes:
-            check_recipe(recipe, family, installed)
+        for recipe in self._recipes:
+            check_recipe(recipe, self._family, installed)
 
     def apply(self) -> None:
         """Install every patch: at once where its module is loaded, else as soon as it is.
@@ -121,7 +115,7 @@ class PatchSet:
         raw = self._checked(patch, module)
         owner, name = patch.owner_in(module)
         counter = self._counts.setdefault(patch, _Counter())
-        mask = mask_of(recipe.number for recipe, _ in self._users[patch])
+        mask = mask_of(recipe.number for recipe in self._users[patch])
         wrapped = _replaced(
             patch, plain_function(raw), self._switch, mask, counter=counter, ledger=self._ledger
         )
@@ -133,8 +127,8 @@ class PatchSet:
 
     def _checked(self, patch: Patch, module: ModuleType) -> Any:
         """The raw attribute that the patch replaces, after all checks."""
-        recipe, family = self._users[patch][0]
-        versions = check_versions(recipe, family, InstalledSource()) or module.__name__
+        recipe = self._users[patch][0]
+        versions = check_versions(recipe, self._family, InstalledSource()) or module.__name__
         try:
             owner, name = patch.owner_in(module)
         except AttributeError as error:
