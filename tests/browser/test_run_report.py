@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.browser.conftest import Opened, Reports
@@ -12,6 +13,7 @@ from tests.browser.traced_run import write_traced_run
 from tests.unit.synthetic_run import write_empty_run, write_synthetic_run
 from vlmprof.model.results import read_breakdown, read_summary
 from vlmprof.model.run_folder import RunFolder
+from vlmprof.model.run_info import RecipeUse
 from vlmprof_reports.portable import portable_files
 
 pytestmark = pytest.mark.browser
@@ -279,6 +281,20 @@ def test_the_policy_stops_what_the_page_itself_would_never_do(reports: Reports, 
     assert outcome["fetched"] is False
     assert refused.count("inline") == 2
     assert any("example.invalid" in place for place in refused)
+    opened.page.close()
+
+
+def test_a_recipe_that_gave_way_says_so_and_why(reports: Reports, tmp_path: Path) -> None:
+    """Beside its calls, among the facts of the run."""
+    folder = write_synthetic_run(tmp_path / "run")
+    use = RecipeUse(
+        number=1, slug="reduce", calls={"api_server": 9}, failures=2, gave_way=3, reasons=["videos", "arrays"]
+    )
+    folder.write_info(msgspec.structs.replace(folder.read_info(), recipes=[use]))
+    opened = reports.open(folder)
+    text = opened.page.locator("#environment").inner_text()
+    assert "api_server: 9 calls, failed in 2, gave way in 3 (videos; arrays)" in text
+    opened.check()
     opened.page.close()
 
 

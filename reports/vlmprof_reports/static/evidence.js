@@ -143,12 +143,7 @@ export function environmentSection() {
           ["acted", `in ${info.baseline.acted} of ${info.baseline.asked} requests that asked for it`],
         ]
       : [],
-    Recipes: info.recipes.map((recipe) => [
-      `${recipe.number} ${recipe.slug}`,
-      Object.entries(recipe.calls)
-        .map(([name, calls]) => `${name}: ${calls} calls`)
-        .join(", "),
-    ]),
+    Recipes: info.recipes.map((recipe) => [`${recipe.number} ${recipe.slug}`, callsOf(recipe)]),
     Packages: Object.entries(engine?.packages ?? {}),
   };
   const lists = Object.entries(facts)
@@ -177,4 +172,14 @@ function workloadFacts(workload, cache) {
     ...(cache ? [["caches", cache.note]] : []),
     ...(workload.skipped_images.length ? [["skipped images", workload.skipped_images.join(", ")]] : []),
   ];
+}
+
+/** What became of a recipe's calls: how many each process made, and in how many nothing was done and why. */
+function callsOf(recipe) {
+  const reasons = recipe.reasons?.length ? ` (${recipe.reasons.join("; ")})` : "";
+  return [
+    ...Object.entries(recipe.calls).map(([name, calls]) => `${name}: ${calls} calls`),
+    ...(recipe.failures ? [`failed in ${recipe.failures}`] : []),
+    ...(recipe.gave_way ? [`gave way in ${recipe.gave_way}${reasons}`] : []),
+  ].join(", ");
 }
