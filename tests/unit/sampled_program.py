@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import psutil
 
-_PROGRAM = """
+_PROGRAM = r"""
 import os, subprocess, sys, threading, time
 
 def busy_function():
@@ -27,7 +27,8 @@ def work():
 for _ in range(2):
     threading.Thread(target=work, daemon=True).start()
 child = subprocess.Popen([sys.executable, *sys.argv[1:]]) if len(sys.argv) > 2 else None
-print(os.getpid(), child.pid if child else 0, flush=True)
+# In one write, and so in one piece beside the other process's, whatever PYTHONUNBUFFERED says.
+os.write(1, f"{os.getpid()} {child.pid if child else 0}\n".encode())
 work()
 """
 
