@@ -8,25 +8,14 @@ import msgspec
 import pytest
 
 from tests.unit.synthetic_savings import recipe
+from tests.unit.synthetic_verification import PROCESSED
 from vlmprof.engines.vllm import VllmInstallation
 from vlmprof.errors import EngineFailed, RecipeMisfit, VlmprofError
 from vlmprof.model.run_info import ModelInfo
-from vlmprof.model.verification import PixelsCompared, ProcessorCheck
 from vlmprof.patching.selection import Selection
 from vlmprof.session import verify as session
 from vlmprof.session.options import Silent
 from vlmprof.session.verify import VerifyOptions, read_results, verify
-
-_CHECK = ProcessorCheck(
-    recipes=[1],
-    images=["a.jpg"],
-    refused="",
-    refused_without="",
-    ids_equal=True,
-    ranges_equal=True,
-    pixels=PixelsCompared(max_difference=0.0, mean_difference=0.0),
-    failures=0,
-)
 
 
 @pytest.fixture
@@ -71,8 +60,8 @@ def test_a_selection_without_a_number_is_refused_before_anything_starts() -> Non
 
 def test_results_are_read_from_a_file_line_by_line(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    path.write_bytes(msgspec.json.encode(_CHECK) + b"\n" + msgspec.json.encode(_CHECK) + b"\n")
-    assert read_results(path) == [_CHECK, _CHECK]
+    path.write_bytes(msgspec.json.encode(PROCESSED) + b"\n" + msgspec.json.encode(PROCESSED) + b"\n")
+    assert read_results(path) == [PROCESSED, PROCESSED]
 
 
 @pytest.mark.parametrize("content", [None, b"loading ...\n", b'{"recipes": [1]}\n'])

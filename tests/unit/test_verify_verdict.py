@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from tests.unit.synthetic_savings import recipe
+from tests.unit.synthetic_verification import PROCESSED
 from vlmprof.model.verification import (
     PixelsCompared,
     PixelsMismatched,
@@ -17,16 +18,6 @@ from vlmprof.model.verification import (
 from vlmprof.patching import Exactness, Recipe
 from vlmprof.session.verify_verdict import AllChecks, verdict
 
-_PROCESSED = ProcessorCheck(
-    recipes=[1],
-    images=["a.jpg"],
-    refused="",
-    refused_without="",
-    ids_equal=True,
-    ranges_equal=True,
-    pixels=PixelsCompared(max_difference=0.0, mean_difference=0.0),
-    failures=0,
-)
 _SERVED = ServerCheck(
     recipes=[1],
     dtype="float32",
@@ -59,7 +50,7 @@ def _faults(
 ) -> list[str]:
     check = msgspec.structs.replace(_SERVED, **served)
     known: dict[int, Recipe] = {1: recipe(1, exactness=exactness)}
-    processor = [msgspec.structs.replace(_PROCESSED, **processed or {})]
+    processor = [msgspec.structs.replace(PROCESSED, **processed or {})]
     return verdict([1], known, AllChecks(processor, [check], 1, 1, (check.dtype,))).faults
 
 
@@ -95,7 +86,7 @@ def test_other_inputs_and_hidden_failures_are_a_fault_of_any_recipe(
 ) -> None:
     """A tolerance is about values, never about ids, ranges, shapes, decisions or a recipe that did not work."""
     known: dict[int, Recipe] = {1: recipe(1, exactness=exactness)}
-    processor = [msgspec.structs.replace(_PROCESSED, **change), _PROCESSED]
+    processor = [msgspec.structs.replace(PROCESSED, **change), PROCESSED]
     found = verdict([1], known, AllChecks(processor, [_SERVED], 2, 1, ("float32",)))
     assert found.faults == [fault]
 
@@ -137,7 +128,7 @@ def test_a_text_in_bfloat16_may_differ(check: str) -> None:
 def test_a_request_that_only_recipes_refuse_is_a_fault_and_needs_no_cache() -> None:
     """What was refused was never in a cache."""
     refused = msgspec.structs.replace(_SERVED, refused="400", hits=0)
-    found = _verdict(processor=[_PROCESSED], server=[refused, _SERVED], server_prompts=2)
+    found = _verdict(processor=[PROCESSED], server=[refused, _SERVED], server_prompts=2)
     assert found.faults == ["a.jpg in float32: refused with recipes (400), taken without"]
 
 
@@ -145,7 +136,7 @@ def test_two_refusals_agree_whatever_they_say() -> None:
     """The engine's message may name a function that a recipe replaces; another prompt is taken."""
     both = {"refused": "A", "refused_without": "B"}
     unseen = PixelsUnseen(reason="the prompt was refused")
-    processor = [msgspec.structs.replace(_PROCESSED, pixels=unseen, **both), _PROCESSED]
+    processor = [msgspec.structs.replace(PROCESSED, pixels=unseen, **both), PROCESSED]
     server = [msgspec.structs.replace(_SERVED, hits=0, **both), _SERVED]
     known: dict[int, Recipe] = {1: recipe(1)}
     assert verdict([1], known, AllChecks(processor, server, 2, 2, ("float32",))).faults == []
@@ -160,16 +151,16 @@ def test_checks_that_were_not_made_are_a_fault() -> None:
         "in the server, float32: 0 of 3 prompts were checked",
         "in the server, bfloat16: 0 of 3 prompts were checked",
     ]
-    some = _verdict(processor=[_PROCESSED], server=[_SERVED], server_prompts=3)
+    some = _verdict(processor=[PROCESSED], server=[_SERVED], server_prompts=3)
     assert some.faults == ["in the server, float32: 1 of 3 prompts were checked"]
-    assert verdict([1], known, AllChecks([_PROCESSED], [], 1, 3, ())).faults == []
+    assert verdict([1], known, AllChecks([PROCESSED], [], 1, 3, ())).faults == []
 
 
 def test_checks_of_refused_prompts_alone_show_nothing() -> None:
     """A server that takes no image refuses alike with and without recipes."""
     both = {"refused": "at most 0 images", "refused_without": "at most 0 images"}
     found = _verdict(
-        processor=[msgspec.structs.replace(_PROCESSED, **both)],
+        processor=[msgspec.structs.replace(PROCESSED, **both)],
         server=[msgspec.structs.replace(_SERVED, **both)],
     )
     assert found.faults == [
@@ -181,7 +172,7 @@ def test_checks_of_refused_prompts_alone_show_nothing() -> None:
 def test_an_embedding_that_normalizes_is_noted_and_no_fault() -> None:
     """Its tiles were compared, its weights were not there."""
     raw = PixelsCompared(max_difference=0.0, mean_difference=0.0, embedded_raw=True)
-    found = _verdict(processor=[msgspec.structs.replace(_PROCESSED, pixels=raw)], server=[_SERVED])
+    found = _verdict(processor=[msgspec.structs.replace(PROCESSED, pixels=raw)], server=[_SERVED])
     assert found.faults == []
     assert found.allowed.startswith("1: the patch embedding normalizes")
-    assert _verdict(processor=[_PROCESSED], server=[_SERVED]).allowed == ""
+    assert _verdict(processor=[PROCESSED], server=[_SERVED]).allowed == ""

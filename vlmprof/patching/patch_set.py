@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from vlmprof.agent.import_hook import ImportWatch
 from vlmprof.patching.call import NOTHING_TO_DO, CallCounter, PatchCounts, PatchedCall
 from vlmprof.patching.family import Family
-from vlmprof.patching.import_watch import ImportWatch
 from vlmprof.patching.patch import REPLACEMENT_MARK, Patch, absent, check_original, plain_function
 from vlmprof.patching.recipe import Recipe
 from vlmprof.patching.source import InstalledSource

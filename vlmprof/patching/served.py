@@ -9,9 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from vlmprof.agent.import_hook import ImportWatch
 from vlmprof.errors import RecipeMisfit, UsageError
 from vlmprof.patching.family import Family, family_of
-from vlmprof.patching.import_watch import ImportWatch
 from vlmprof.patching.ledger import LEDGER_VARIABLE, CallLedger
 from vlmprof.patching.patch_set import PatchSet
 from vlmprof.patching.recipe import Recipe, Switching
