@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from vlmprof.analysis.compare_enough import Doubts, Served
+from vlmprof.analysis.compare_enough import Doubts, served_of
 from vlmprof.analysis.compare_environment import NOTHING, environment_differences
 from vlmprof.analysis.compare_measure import Measured
 from vlmprof.analysis.compare_outputs import output_equality
@@ -346,7 +346,7 @@ def _compare(
 
 
 def _doubts(sides: tuple[ComparedSide, ComparedSide]) -> Doubts:
-    baseline, trial = (Served(side.label, side.sent, side.failed) for side in sides)
+    baseline, trial = map(served_of, sides)
     return Doubts(invalid=sides[0].invalid or sides[1].invalid, served=(baseline, trial))
 
 

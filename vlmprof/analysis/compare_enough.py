@@ -6,6 +6,8 @@ A verdict and a gate ask the same: what is too little for the one is too little 
 import math
 from dataclasses import dataclass
 
+from vlmprof.model.comparison import ComparedSide
+
 FEWEST_ROUNDS = 3
 FEWEST_REQUESTS = 10
 _NOTHING_ABOVE = 0.05
@@ -55,6 +57,10 @@ class Evidence:
     blocks: tuple[int, int]
     requests: tuple[int, int]
     same: bool = False
+
+
+def served_of(side: ComparedSide) -> Served:
+    return Served(side.label, side.sent, side.failed)
 
 
 def why_no_verdict(evidence: Evidence, q: float, doubts: Doubts) -> str:

@@ -21,7 +21,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vlmprof.analysis.compare_enough import Served, fails_more
+from vlmprof.analysis.compare_enough import fails_more, served_of
 from vlmprof.errors import UsageError
 from vlmprof.model.comparison import Change, Comparison, GateOutcome, GateResult
 from vlmprof.model.stages import GROUPS, STAGE_IDS
@@ -124,8 +124,7 @@ def _decided(gate: Gate, comparison: Comparison, values: _Values | None) -> tupl
     change = comparison.change(gate.metric)
     if invalid := comparison.baseline.invalid or comparison.trial.invalid:
         return GateOutcome.VIOLATED, invalid
-    sides = (comparison.baseline, comparison.trial)
-    if worse := fails_more(*(Served(side.label, side.sent, side.failed) for side in sides)):
+    if worse := fails_more(served_of(comparison.baseline), served_of(comparison.trial)):
         return GateOutcome.VIOLATED, worse
     if values is None:
         return GateOutcome.UNMEASURED, _why_unmeasured(gate.metric)
